@@ -1,0 +1,310 @@
+"""The referee: every number of a plan, recomputed from the problem and a choice of options.
+
+Solvers and baselines propose choices; nothing they claim is reported unless it comes from here. The rules are
+those of docs/problem-format.md, the symbols those of docs/formulation.md.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from math import fsum
+from typing import TYPE_CHECKING
+
+from placer.schedule import Schedule, run_schedule, serial_latency_s
+from placer.segments import Layout, lay_out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from placer.index import Choice, FlowIndex, ProblemIndex
+
+TOLERANCE = 1e-9
+"""Relative slack within which a limit counts as kept: room for rounding, far below any solver's gap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that a choice breaks: its name, the value reached and the limit."""
+
+    rule: str
+    value: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One item of a flow's joules per inference, and who spends it."""
+
+    kind: str
+    """compute, segment, transfer, conversion or wait."""
+    device: int
+    """Who spends it; -1 for the network between."""
+    link: int
+    """The link a transfer uses; -1 for other kinds."""
+    joules: float
+
+
+@dataclass(frozen=True, slots=True)
+class FlowResult:
+    """What one flow costs and how long it takes under a choice."""
+
+    layout: Layout
+    schedule: Schedule
+    latency_s: float
+    energy_j: float
+    """Joules per inference above idle."""
+    charges: tuple[Charge, ...]
+    device_s: tuple[float, ...]
+    """Expected busy seconds per inference of each device (shares counted)."""
+    medium_s: tuple[float, ...]
+    """Expected busy seconds per inference of each link queue (shares counted)."""
+    accuracy_cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Every number of a choice: the objective, each flow's result, and the rules it breaks."""
+
+    objective: float
+    flows: tuple[FlowResult, ...]
+    idle_w: tuple[float, ...]
+    """For each device the idle power that is charged because the plan needs it on, in watts."""
+    memory_bytes: tuple[float, ...]
+    device_utilization: tuple[float, ...]
+    medium_utilization: tuple[float, ...]
+    device_power_w: tuple[float, ...]
+    """Average power of each device, its idle power included where it is on, in watts."""
+    violations: tuple[Violation, ...]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every rule holds."""
+        return not self.violations
+
+
+def within(value: float, limit: float) -> bool:
+    """Whether a value keeps a limit, up to `TOLERANCE` relative."""
+    return value <= limit + TOLERANCE * abs(limit)
+
+
+def evaluate_flow(index: ProblemIndex, flow: FlowIndex, choice: Sequence[int]) -> FlowResult:
+    """Compute latency and joules per inference of one flow under a choice.
+
+    Parameters
+    ----------
+    index, flow
+        The problem and one of its flows.
+    choice
+        One option position per op, in file order.
+    """
+    layout = lay_out(index, flow, choice)
+    schedule = run_schedule(index, flow, layout)
+    latency_s = schedule.latency_s if flow.flow.latency == "makespan" else serial_latency_s(index, layout)
+    device_s = [0.0] * len(index.devices)
+    busy_s = [0.0] * len(index.devices)
+    for segment in layout.segments:
+        device = index.devices[segment.device]
+        busy_s[segment.device] += segment.seconds
+        device_s[segment.device] += segment.share * device.segment_s + fsum(
+            flow.share[v] * flow.options[v][choice[v]].seconds for v in segment.ops
+        )
+    medium_s = [0.0] * len(index.media)
+    for x in layout.transfers:
+        medium_s[index.medium_of[x.link]] += x.share * x.bytes / index.links[x.link].bytes_per_s
+    charges = [
+        *_compute_charges(index, flow, choice, layout),
+        *_transfer_charges(index, layout),
+        *_wait_charges(index, flow, latency_s, busy_s),
+    ]
+    return FlowResult(
+        layout,
+        schedule,
+        latency_s,
+        fsum(c.joules for c in charges),
+        tuple(charges),
+        tuple(device_s),
+        tuple(medium_s),
+        fsum(flow.options[v][o].accuracy_cost for v, o in enumerate(choice)),
+    )
+
+
+def _compute_charges(
+    index: ProblemIndex, flow: FlowIndex, choice: Sequence[int], layout: Layout
+) -> list[Charge]:
+    by_device: defaultdict[int, list[float]] = defaultdict(list)
+    for v, o in enumerate(choice):
+        option = flow.options[v][o]
+        by_device[option.device].append(option.joules * flow.share[v])
+    charges = [Charge("compute", d, -1, fsum(j)) for d, j in sorted(by_device.items())]
+    starts: defaultdict[int, list[float]] = defaultdict(list)
+    for s in layout.segments:
+        starts[s.device].append(index.devices[s.device].segment_j * s.share)
+    charges += [Charge("segment", d, -1, fsum(j)) for d, j in sorted(starts.items())]
+    charges += [Charge("conversion", c.device, -1, c.joules * c.share) for c in layout.conversions]
+    return [c for c in charges if c.joules > 0]
+
+
+def _transfer_charges(index: ProblemIndex, layout: Layout) -> list[Charge]:
+    by_link: defaultdict[int, list[float]] = defaultdict(list)
+    for x in layout.transfers:
+        link = index.links[x.link]
+        by_link[x.link].append((link.energy_j_per_transfer + x.bytes * link.energy_j_per_byte) * x.share)
+    charges = []
+    for k, joules in sorted(by_link.items()):
+        link = index.links[k]
+        total = fsum([*joules, link.tail_j])
+        sender, receiver = index.device_position[link.source], index.device_position[link.target]
+        sent, received = total * link.sender_fraction, total * link.receiver_fraction
+        charges.append(Charge("transfer", sender, k, sent))
+        charges.append(Charge("transfer", receiver, k, received))
+        charges.append(Charge("transfer", -1, k, max(0.0, total - sent - received)))
+    return [c for c in charges if c.joules > 0]
+
+
+def _wait_charges(
+    index: ProblemIndex, flow: FlowIndex, latency_s: float, busy_s: Sequence[float]
+) -> list[Charge]:
+    charges = [
+        Charge("wait", d, -1, index.devices[d].wait_w * max(0.0, latency_s - busy_s[d]))
+        for d in flow.source_devices
+    ]
+    return [c for c in charges if c.joules > 0]
+
+
+def evaluate(index: ProblemIndex, choices: Sequence[Choice]) -> Evaluation:
+    """Compute every number of a whole choice and the rules it breaks.
+
+    Parameters
+    ----------
+    index
+        The problem.
+    choices
+        One choice per flow, in file order.
+    """
+    return combine(
+        index, choices, [evaluate_flow(index, f, c) for f, c in zip(index.flows, choices, strict=True)]
+    )
+
+
+def combine(index: ProblemIndex, choices: Sequence[Choice], flows: Sequence[FlowResult]) -> Evaluation:
+    """Add up flow results that `evaluate_flow` has made for these choices."""
+    devices = index.devices
+    rates = [f.flow.rate_hz for f in index.flows]
+    used = [False] * len(devices)
+    for flow, choice in zip(index.flows, choices, strict=True):
+        for v, o in enumerate(choice):
+            option = flow.options[v][o]
+            if option.seconds > 0:
+                used[option.device] = True
+    idle_w = tuple((d.idle_w or 0.0) if used[i] and not d.always_on else 0.0 for i, d in enumerate(devices))
+    if index.problem.objective == "latency_s":
+        objective = flows[0].latency_s
+    else:
+        objective = fsum([*(r * f.energy_j for r, f in zip(rates, flows, strict=True)), *idle_w])
+    power_w = tuple(
+        fsum(
+            [
+                (d.idle_w or 0.0) if used[i] or d.always_on else 0.0,
+                *(
+                    r * c.joules
+                    for r, f in zip(rates, flows, strict=True)
+                    for c in f.charges
+                    if c.device == i
+                ),
+            ]
+        )
+        for i, d in enumerate(devices)
+    )
+    result = Evaluation(
+        objective,
+        tuple(flows),
+        idle_w,
+        _memory_bytes(index, choices),
+        tuple(
+            fsum(r * f.device_s[i] for r, f in zip(rates, flows, strict=True)) for i in range(len(devices))
+        ),
+        tuple(
+            fsum(r * f.medium_s[m] for r, f in zip(rates, flows, strict=True))
+            for m in range(len(index.media))
+        ),
+        power_w,
+        (),
+    )
+    network_w = fsum(
+        r * c.joules for r, f in zip(rates, flows, strict=True) for c in f.charges if c.device < 0
+    )
+    return Evaluation(
+        result.objective,
+        result.flows,
+        result.idle_w,
+        result.memory_bytes,
+        result.device_utilization,
+        result.medium_utilization,
+        result.device_power_w,
+        tuple(_violations(index, choices, result, network_w)),
+    )
+
+
+def _memory_bytes(index: ProblemIndex, choices: Sequence[Choice]) -> tuple[float, ...]:
+    shared: list[dict[str, float]] = [{} for _ in index.devices]
+    own: list[list[float]] = [[] for _ in index.devices]
+    workspace = [0.0] * len(index.devices)
+    for flow, choice in zip(index.flows, choices, strict=True):
+        for v, o in enumerate(choice):
+            device = flow.options[v][o].device
+            op = flow.flow.ops[v]
+            if op.weights_id is not None:
+                shared[device][op.weights_id] = op.weights_bytes
+            else:
+                own[device].append(op.weights_bytes)
+            workspace[device] = max(workspace[device], op.workspace_bytes)
+    return tuple(fsum([*shared[d].values(), *own[d], workspace[d]]) for d in range(len(index.devices)))
+
+
+def _violations(
+    index: ProblemIndex, choices: Sequence[Choice], result: Evaluation, network_w: float
+) -> list[Violation]:
+    """List the broken rules, named as in `placer.rules`."""
+    found: list[Violation] = []
+
+    def cap(rule: str, value: float, limit: float | None) -> None:
+        if limit is not None and not within(value, limit):
+            found.append(Violation(rule, value, limit))
+
+    problem = index.problem
+    for flow, choice, r in zip(index.flows, choices, result.flows, strict=True):
+        for t, device in r.layout.forbidden:
+            tensor, name = flow.flow.tensors[t], index.devices[device].name
+            if device in flow.tensors[t].not_on:
+                rule = f"tensor {tensor.name!r} of flow {flow.name!r} must not be on {name!r}"
+            else:
+                sender = flow.options[flow.tensors[t].producer][choice[flow.tensors[t].producer]].device
+                rule = f"no link from {index.devices[sender].name!r} to {name!r}"
+            found.append(Violation(rule, 1.0, 0.0))
+        for group in flow.flow.colocate:
+            places = {flow.options[flow.position[n]][choice[flow.position[n]]].device for n in group}
+            if len(places) > 1:
+                found.append(
+                    Violation(f"colocate {', '.join(group)} of flow {flow.name!r}", float(len(places)), 1.0)
+                )
+        cap(f"deadline_s of flow {flow.name!r}", r.latency_s, flow.flow.deadline_s)
+        cap(
+            f"accuracy_cost of flow {flow.name!r}",
+            r.accuracy_cost,
+            problem.limits.accuracy_cost.get(flow.name),
+        )
+        cap(f"flow_energy_j of flow {flow.name!r}", r.energy_j, problem.limits.flow_energy_j.get(flow.name))
+        for name, limit in problem.limits.flow_device_energy_j.get(flow.name, {}).items():
+            spent = fsum(c.joules for c in r.charges if c.device == index.device_position[name])
+            cap(f"flow_device_energy_j of flow {flow.name!r} on {name!r}", spent, limit)
+    for i, d in enumerate(index.devices):
+        cap(f"memory_bytes of {d.name!r}", result.memory_bytes[i], d.memory_bytes)
+        cap(f"max_utilization of {d.name!r}", result.device_utilization[i], d.max_utilization)
+        cap(f"power_w of {d.name!r}", result.device_power_w[i], problem.limits.power_w.get(d.name))
+    for k, link in enumerate(index.links):
+        load = result.medium_utilization[index.medium_of[k]]
+        cap(f"max_utilization of link {link.source!r} -> {link.target!r}", load, link.max_utilization)
+    site_w = fsum([*result.device_power_w, network_w])
+    cap("power_w of the site", site_w, problem.limits.power_w.get("site"))
+    return found

@@ -1,0 +1,208 @@
+"""The problem the solver sees, as frozen numbers, and its file format (problem.json, version 1).
+
+The format is documented in docs/problem-format.md; this module holds its types, reading and writing.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from placer.errors import ProblemError
+
+FORMAT = "placer.problem/1.0"
+_READABLE = re.compile(r"placer\.problem/1\.\d+")
+
+
+class _Numbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """Base of the problem's parts: frozen, by keyword, unknown fields refused."""
+
+
+class Conversion(_Numbers, frozen=True, kw_only=True):
+    """Cost of handing a tensor from one mode to another on the same device, once per tensor and mode."""
+
+    from_mode: str
+    to_mode: str
+    s_per_byte: float = 0.0
+    j_per_byte: float = 0.0
+
+
+class Device(_Numbers, frozen=True, kw_only=True):
+    """A machine as the solver sees it; joules elsewhere are above its `idle_w`."""
+
+    name: str
+    tier: str = ""
+    memory_bytes: float | None = None
+    idle_w: float | None = None
+    always_on: bool = True
+    max_utilization: float = 1.0
+    segment_s: float = 0.0
+    segment_j: float = 0.0
+    wait_w: float = 0.0
+    conversions: tuple[Conversion, ...] = ()
+
+
+class Link(_Numbers, frozen=True, kw_only=True, rename={"source": "from", "target": "to"}):
+    """A directed connection; links of equal `medium` share one queue."""
+
+    source: str
+    target: str
+    latency_s: float
+    bytes_per_s: float
+    energy_j_per_byte: float
+    medium: str | None = None
+    energy_j_per_transfer: float = 0.0
+    tail_j: float = 0.0
+    sender_fraction: float = 1.0
+    receiver_fraction: float = 0.0
+    max_utilization: float = 1.0
+
+
+class Option(_Numbers, frozen=True, kw_only=True):
+    """One way to run an op: a device and a mode, with seconds and joules above idle."""
+
+    device: str
+    mode: str
+    seconds: float
+    joules: float
+    accuracy_cost: float = 0.0
+    output_bytes: dict[str, float] | None = None
+
+
+class Op(_Numbers, frozen=True, kw_only=True):
+    """One operation of a flow; runs by exactly one of its options."""
+
+    name: str
+    options: tuple[Option, ...]
+    weights_bytes: float = 0.0
+    weights_id: str | None = None
+    workspace_bytes: float = 0.0
+    share: float = 1.0
+
+
+class Tensor(_Numbers, frozen=True, kw_only=True):
+    """Data from one producer to its consumers; never to be held by the devices in `not_on`."""
+
+    name: str
+    bytes: float
+    producer: str
+    consumers: tuple[str, ...]
+    not_on: tuple[str, ...] = ()
+
+
+class Flow(_Numbers, frozen=True, kw_only=True):
+    """Ops joined by tensors, run `rate_hz` times a second, each within `deadline_s`."""
+
+    name: str
+    ops: tuple[Op, ...]
+    tensors: tuple[Tensor, ...] = ()
+    rate_hz: float = 0.0
+    deadline_s: float | None = None
+    latency: Literal["makespan", "serial"] = "makespan"
+    colocate: tuple[tuple[str, ...], ...] = ()
+
+
+class Limits(_Numbers, frozen=True, kw_only=True, omit_defaults=True):
+    """Caps beside deadlines and memory; keys are names of devices and flows (`site` for the whole)."""
+
+    power_w: dict[str, float] = {}
+    flow_energy_j: dict[str, float] = {}
+    flow_device_energy_j: dict[str, dict[str, float]] = {}
+    accuracy_cost: dict[str, float] = {}
+
+
+class Problem(_Numbers, frozen=True, kw_only=True):
+    """Everything the solver sees and nothing it does not.
+
+    Raises
+    ------
+    ProblemError
+        When made: a name is unknown or doubled, a number is negative or not finite, a graph has a cycle.
+    """
+
+    format: str = FORMAT
+    objective: Literal["energy_j", "latency_s"] = "energy_j"
+    devices: tuple[Device, ...]
+    links: tuple[Link, ...] = ()
+    flows: tuple[Flow, ...]
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        # The check lives beside, not here: it is long, and it needs these types.
+        from placer.problem_check import check
+
+        check(self)
+
+
+def read_problem(path: str | Path) -> Problem:
+    """Read and validate a problem.json.
+
+    Raises
+    ------
+    ProblemError
+        The file is missing, is no JSON, or a field is wrong; the message holds the field's path.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ProblemError(
+            f"{path}: cannot be read: {error.strerror}; give the path of a problem.json"
+        ) from None
+    try:
+        return decode_problem(data)
+    except ProblemError as error:
+        raise ProblemError(f"{path}: {error}") from None
+
+
+def decode_problem(data: bytes) -> Problem:
+    """Decode and validate a problem from JSON text; fields that begin with `x_` are left out.
+
+    Raises
+    ------
+    ProblemError
+        With the path of the first wrong field.
+    """
+    try:
+        # Files without extension fields, the usual case, are decoded in one pass.
+        return msgspec.json.decode(data, type=Problem)
+    except msgspec.ValidationError as error:
+        if b'"x_' not in data:
+            raise ProblemError(_where(str(error))) from None
+    except msgspec.DecodeError as error:
+        raise ProblemError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise ProblemError("not a problem: nested too deeply") from None
+    try:
+        return msgspec.convert(_without_extensions(msgspec.json.decode(data)), type=Problem)
+    except msgspec.ValidationError as error:
+        raise ProblemError(_where(str(error))) from None
+
+
+def encode_problem(problem: Problem) -> bytes:
+    """Encode a problem as readable JSON that `decode_problem` reads back equal."""
+    return msgspec.json.format(msgspec.json.encode(problem), indent=1) + b"\n"
+
+
+def readable_format(name: str) -> bool:
+    """Tell whether this version reads files of the format `name`: any minor version of 1."""
+    return _READABLE.fullmatch(name) is not None
+
+
+def _without_extensions(value: Any) -> Any:
+    """Drop every field whose name begins with `x_`, at any depth."""
+    if isinstance(value, dict):
+        return {k: _without_extensions(v) for k, v in value.items() if not k.startswith("x_")}
+    if isinstance(value, list):
+        return [_without_extensions(v) for v in value]
+    return value
+
+
+def _where(message: str) -> str:
+    """Turn msgspec's trailing path into a leading one: `flows[0].rate_hz: ...`."""
+    text, found, path = message.partition(" - at `")
+    if not found:
+        return text
+    return f"{path.rstrip('`').removeprefix('$').removeprefix('.') or 'file'}: {text}"

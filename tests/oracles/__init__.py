@@ -1,0 +1,1 @@
+"""Independent answers to small placement problems, and random problems to ask about."""
