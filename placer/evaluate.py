@@ -129,9 +129,7 @@ def evaluate_flow(index: ProblemIndex, flow: FlowIndex, choice: Sequence[int]) -
     )
 
 
-def _compute_charges(
-    index: ProblemIndex, flow: FlowIndex, choice: Sequence[int], layout: Layout
-) -> list[Charge]:
+def _compute_charges(index: ProblemIndex, flow: FlowIndex, choice: Sequence[int], layout: Layout) -> list[Charge]:
     by_device: defaultdict[int, list[float]] = defaultdict(list)
     for v, o in enumerate(choice):
         option = flow.options[v][o]
@@ -162,12 +160,9 @@ def _transfer_charges(index: ProblemIndex, layout: Layout) -> list[Charge]:
     return [c for c in charges if c.joules > 0]
 
 
-def _wait_charges(
-    index: ProblemIndex, flow: FlowIndex, latency_s: float, busy_s: Sequence[float]
-) -> list[Charge]:
+def _wait_charges(index: ProblemIndex, flow: FlowIndex, latency_s: float, busy_s: Sequence[float]) -> list[Charge]:
     charges = [
-        Charge("wait", d, -1, index.devices[d].wait_w * max(0.0, latency_s - busy_s[d]))
-        for d in flow.source_devices
+        Charge("wait", d, -1, index.devices[d].wait_w * max(0.0, latency_s - busy_s[d])) for d in flow.source_devices
     ]
     return [c for c in charges if c.joules > 0]
 
@@ -182,9 +177,7 @@ def evaluate(index: ProblemIndex, choices: Sequence[Choice]) -> Evaluation:
     choices
         One choice per flow, in file order.
     """
-    return combine(
-        index, choices, [evaluate_flow(index, f, c) for f, c in zip(index.flows, choices, strict=True)]
-    )
+    return combine(index, choices, [evaluate_flow(index, f, c) for f, c in zip(index.flows, choices, strict=True)])
 
 
 def combine(index: ProblemIndex, choices: Sequence[Choice], flows: Sequence[FlowResult]) -> Evaluation:
@@ -206,12 +199,7 @@ def combine(index: ProblemIndex, choices: Sequence[Choice], flows: Sequence[Flow
         fsum(
             [
                 (d.idle_w or 0.0) if used[i] or d.always_on else 0.0,
-                *(
-                    r * c.joules
-                    for r, f in zip(rates, flows, strict=True)
-                    for c in f.charges
-                    if c.device == i
-                ),
+                *(r * c.joules for r, f in zip(rates, flows, strict=True) for c in f.charges if c.device == i),
             ]
         )
         for i, d in enumerate(devices)
@@ -221,19 +209,12 @@ def combine(index: ProblemIndex, choices: Sequence[Choice], flows: Sequence[Flow
         tuple(flows),
         idle_w,
         _memory_bytes(index, choices),
-        tuple(
-            fsum(r * f.device_s[i] for r, f in zip(rates, flows, strict=True)) for i in range(len(devices))
-        ),
-        tuple(
-            fsum(r * f.medium_s[m] for r, f in zip(rates, flows, strict=True))
-            for m in range(len(index.media))
-        ),
+        tuple(fsum(r * f.device_s[i] for r, f in zip(rates, flows, strict=True)) for i in range(len(devices))),
+        tuple(fsum(r * f.medium_s[m] for r, f in zip(rates, flows, strict=True)) for m in range(len(index.media))),
         power_w,
         (),
     )
-    network_w = fsum(
-        r * c.joules for r, f in zip(rates, flows, strict=True) for c in f.charges if c.device < 0
-    )
+    network_w = fsum(r * c.joules for r, f in zip(rates, flows, strict=True) for c in f.charges if c.device < 0)
     return Evaluation(
         result.objective,
         result.flows,
@@ -285,9 +266,7 @@ def _violations(
         for group in flow.flow.colocate:
             places = {flow.options[flow.position[n]][choice[flow.position[n]]].device for n in group}
             if len(places) > 1:
-                found.append(
-                    Violation(f"colocate {', '.join(group)} of flow {flow.name!r}", float(len(places)), 1.0)
-                )
+                found.append(Violation(f"colocate {', '.join(group)} of flow {flow.name!r}", float(len(places)), 1.0))
         cap(f"deadline_s of flow {flow.name!r}", r.latency_s, flow.flow.deadline_s)
         cap(
             f"accuracy_cost of flow {flow.name!r}",

@@ -159,8 +159,7 @@ class ProblemIndex:
         self.mode_names = tuple(self.modes)
         self.links = problem.links
         self.link_at: dict[tuple[int, int], int] = {
-            (self.device_position[k.source], self.device_position[k.target]): i
-            for i, k in enumerate(problem.links)
+            (self.device_position[k.source], self.device_position[k.target]): i for i, k in enumerate(problem.links)
         }
         """(sending device, receiving device) to the link's position; an absent pair may not exchange data."""
         media: dict[str, int] = {}

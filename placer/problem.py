@@ -148,9 +148,7 @@ def read_problem(path: str | Path) -> Problem:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise ProblemError(
-            f"{path}: cannot be read: {error.strerror}; give the path of a problem.json"
-        ) from None
+        raise ProblemError(f"{path}: cannot be read: {error.strerror}; give the path of a problem.json") from None
     try:
         return decode_problem(data)
     except ProblemError as error:

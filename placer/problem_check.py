@@ -50,18 +50,14 @@ def _check_device(device: Device, at: str) -> None:
         if value is not None:
             _number(value, f"{at}.{field}")
     if device.idle_w is None and not device.always_on:
-        raise ProblemError(
-            f"{at}.idle_w: missing; a device that is not always_on ({device.name!r}) needs it in watts"
-        )
+        raise ProblemError(f"{at}.idle_w: missing; a device that is not always_on ({device.name!r}) needs it in watts")
     modes: set[tuple[str, str]] = set()
     for i, conversion in enumerate(device.conversions):
         _number(conversion.s_per_byte, f"{at}.conversions[{i}].s_per_byte")
         _number(conversion.j_per_byte, f"{at}.conversions[{i}].j_per_byte")
         pair = (conversion.from_mode, conversion.to_mode)
         if pair in modes:
-            raise ProblemError(
-                f"{at}.conversions[{i}]: a second conversion {pair[0]!r} to {pair[1]!r}; keep one"
-            )
+            raise ProblemError(f"{at}.conversions[{i}]: a second conversion {pair[0]!r} to {pair[1]!r}; keep one")
         modes.add(pair)
 
 
@@ -157,9 +153,7 @@ def _check_acyclic(flow: Flow, at: str) -> None:
                 ready.append(consumer)
     stuck = [name for name, count in waits.items() if count > 0]
     if stuck:
-        raise ProblemError(
-            f"{at}.tensors: a cycle through or before op {stuck[0]!r}; a flow is a graph without cycles"
-        )
+        raise ProblemError(f"{at}.tensors: a cycle through or before op {stuck[0]!r}; a flow is a graph without cycles")
 
 
 def _check_limits(limits: Limits, devices: Collection[str], flows: Collection[str]) -> None:

@@ -100,9 +100,7 @@ class _Clock:
                 waiting.add(unit)
                 if place[c][0] == place[u][0]:
                     self.waits_for[unit] += 1
-                    delay = (
-                        0.0 if place[c][1] == place[u][1] else self.conversion_s.get((t, place[c][1]), 0.0)
-                    )
+                    delay = 0.0 if place[c][1] == place[u][1] else self.conversion_s.get((t, place[c][1]), 0.0)
                     self.local[t].append((unit, delay))
                 elif place[c][0] in by_target:
                     self.waits_for[unit] += 1

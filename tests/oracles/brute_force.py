@@ -42,9 +42,7 @@ def with_caps(problem: Problem, rng: random.Random) -> Problem:
     index = ProblemIndex(problem)
     sample = [
         combine(index, choices, [evaluate_flow(index, f, c) for f, c in zip(index.flows, choices, strict=True)])
-        for choices in (
-            tuple(tuple(rng.randrange(len(o)) for o in f.options) for f in index.flows) for _ in range(30)
-        )
+        for choices in (tuple(tuple(rng.randrange(len(o)) for o in f.options) for f in index.flows) for _ in range(30))
     ]
 
     def quantile(values: list[float]) -> float:
@@ -66,9 +64,7 @@ def with_caps(problem: Problem, rng: random.Random) -> Problem:
         )
         for i, d in enumerate(problem.devices)
     )
-    links = tuple(
-        msgspec.structs.replace(k, max_utilization=0.5 if rng.random() < 0.1 else 1e6) for k in problem.links
-    )
+    links = tuple(msgspec.structs.replace(k, max_utilization=0.5 if rng.random() < 0.1 else 1e6) for k in problem.links)
     power_w = {d.name: quantile([e.device_power_w[i] for e in sample]) for i, d in enumerate(devices)}
     first = problem.flows[0].name
     limits = msgspec.structs.replace(

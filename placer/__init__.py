@@ -1,0 +1,1 @@
+"""Decides where inference runs: an exact, energy-minimal placement of cut models on devices."""
