@@ -1,0 +1,315 @@
+"""The manifest that tells one device its share of a plan.
+
+JSON, format ``placer.assignment/1.0``. Growth raises the minor version; what stands here keeps its meaning.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from runtimes.datatypes import DATATYPES
+from runtimes.errors import BadManifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FORMAT: Literal["placer.assignment/1.0"] = "placer.assignment/1.0"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAX_DIMENSION = 2**31 - 1
+
+
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One tensor of a flow, with its exact type and shape.
+
+    Parameters
+    ----------
+    name
+        The tensor's name, unique within its flow; the name on the wire.
+    port
+        The tensor's name inside the segment's model file.
+    dtype
+        Its datatype in the words of the Open Inference Protocol, such as ``"FP32"``.
+    shape
+        Its dimensions, all of them known.
+    """
+
+    name: str
+    port: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Check the fields; a wrong one raises ``ValueError``, which msgspec gives its path."""
+        _check_name("name", self.name)
+        _check_name("port", self.port)
+        if self.dtype not in DATATYPES:
+            raise ValueError(f"dtype {self.dtype!r} is unknown; one of {', '.join(DATATYPES)}")
+        for dimension in self.shape:
+            if not 0 <= dimension <= _MAX_DIMENSION:
+                raise ValueError(f"shape {list(self.shape)} of tensor {self.name!r}: "
+                                 f"each dimension is from 0 to {_MAX_DIMENSION}")
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int | None:
+        """Size of the raw contents in bytes; None for BYTES, whose elements vary."""
+        item = DATATYPES[self.dtype]
+        return None if item.kind == "O" else self.elements * item.itemsize
+
+
+class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One segment that this device runs.
+
+    Parameters
+    ----------
+    name
+        Unique over all flows, such as ``"inspect/0"``.
+    flow
+        The flow that it belongs to.
+    runtime
+        What executes its model file.
+    blob
+        SHA-256 of the model file, in lower-case hexadecimal.
+    blob_bytes
+        Size of the model file.
+    inputs, outputs
+        Its boundary tensors, each named on the wire and in the model file.
+    threads
+        Threads of one execution.
+    pad_to_s
+        Every execution is stretched to at least this time, so that a fast machine stands in for a slow one.
+    """
+
+    name: str
+    flow: str
+    runtime: Literal["onnx", "tflite"]
+    blob: str
+    blob_bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    threads: int
+    pad_to_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        _check_name("name", self.name)
+        if not _SHA256.fullmatch(self.blob):
+            raise ValueError(f"blob {self.blob!r} is no SHA-256 in lower-case hexadecimal")
+        if self.blob_bytes <= 0:
+            raise ValueError(f"blob_bytes is {self.blob_bytes}; a model file has at least one byte")
+        if not 1 <= self.threads <= 1024:
+            raise ValueError(f"threads is {self.threads}; it is from 1 to 1024")
+        if self.pad_to_s is not None and not 0 <= self.pad_to_s <= 3600:
+            raise ValueError(f"pad_to_s is {self.pad_to_s}; it is from 0 to 3600 seconds")
+        for what, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if not tensors:
+                raise ValueError(f"segment {self.name!r} has no {what}")
+            _check_unique(f"{what} of segment {self.name!r}", (t.name for t in tensors))
+            _check_unique(f"{what}' ports of segment {self.name!r}", (t.port for t in tensors))
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One message of a flow from this device to another.
+
+    Parameters
+    ----------
+    flow
+        The flow that it belongs to.
+    after
+        The segment whose end releases it; ``""`` for the flow's inputs, at its source.
+    to
+        The receiving device.
+    tensors
+        Names of the tensors that it carries.
+    """
+
+    flow: str
+    after: str
+    to: str
+    tensors: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if not self.tensors:
+            raise ValueError(f"route of flow {self.flow!r} to {self.to!r} carries no tensors")
+        _check_unique(f"tensors of the route to {self.to!r}", self.tensors)
+
+
+class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a device knows of a flow that passes it.
+
+    Parameters
+    ----------
+    name
+        The flow's name: the model name that clients ask the source device for.
+    source, sink
+        Where its data arises and where its result is needed.
+    devices
+        Every device that takes part, source and sink among them: whom the source watches while it waits.
+    inputs, outputs
+        Its tensors at both ends, as clients see them.
+    deadline_s
+        The time that a request has when its client names none; None leaves that to the agent.
+    """
+
+    name: str
+    source: str
+    sink: str
+    devices: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    deadline_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        _check_name("name", self.name)
+        _check_unique(f"devices of flow {self.name!r}", self.devices)
+        for role, device in (("source", self.source), ("sink", self.sink)):
+            if device not in self.devices:
+                raise ValueError(f"{role} {device!r} of flow {self.name!r} is not among its devices "
+                                 f"{list(self.devices)}")
+        if self.deadline_s is not None and not 0 < self.deadline_s <= 86400:
+            raise ValueError(f"deadline_s of flow {self.name!r} is {self.deadline_s}; "
+                             "it is above 0 and at most 86400")
+        for what, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if not tensors:
+                raise ValueError(f"flow {self.name!r} has no {what}")
+            _check_unique(f"{what} of flow {self.name!r}", (t.name for t in tensors))
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One device's share of a plan.
+
+    Parameters
+    ----------
+    plan
+        Identity of the plan.
+    epoch
+        The plan's turn on this site; a later plan has a higher one.
+    device
+        The device that this is for.
+    flows
+        The flows that have their source, their sink or a segment here.
+    segments
+        The segments that run here, in the plan's file order: the earlier one runs first when two are ready.
+    routes
+        The messages that leave this device.
+    peers
+        Address, ``host:port``, of every other device of ``required_peers``; filled in on deployment.
+    max_message_bytes
+        The largest message of the plan: no boundary, input or result is larger.
+    """
+
+    format: Literal["placer.assignment/1.0"] = FORMAT
+    plan: str
+    epoch: int
+    device: str
+    flows: tuple[FlowSpec, ...]
+    segments: tuple[SegmentSpec, ...]
+    routes: tuple[Route, ...]
+    peers: dict[str, str]
+    max_message_bytes: int
+
+    def __post_init__(self) -> None:
+        """Check the fields, and each against the others."""
+        _check_name("plan", self.plan)
+        _check_name("device", self.device)
+        if not 1 <= self.epoch < 2**63:
+            raise ValueError(f"epoch is {self.epoch}; it is from 1 to 2**63 - 1")
+        if not 1 <= self.max_message_bytes < 2**31:
+            raise ValueError(f"max_message_bytes is {self.max_message_bytes}; it is from 1 to 2**31 - 1")
+        _check_unique("flows", (f.name for f in self.flows))
+        # Both are model names of one agent.
+        _check_unique("flows and segments", [f.name for f in self.flows] + [s.name for s in self.segments])
+        for flow in self.flows:
+            self._check_flow(flow)
+        for segment in self.segments:
+            if segment.flow not in self._flow_names():
+                raise ValueError(f"segment {segment.name!r} names flow {segment.flow!r}, "
+                                 "which is not among flows")
+        for route in self.routes:
+            self._check_route(route)
+
+    def required_peers(self) -> frozenset[str]:
+        """Devices that this one talks to: receivers, sources to be told, and whom a source watches."""
+        named = {route.to for route in self.routes} | {flow.source for flow in self.flows}
+        watched = {device for flow in self.flows if flow.source == self.device for device in flow.devices}
+        return frozenset((named | watched) - {self.device})
+
+    def _flow_names(self) -> set[str]:
+        return {flow.name for flow in self.flows}
+
+    def _check_flow(self, flow: FlowSpec) -> None:
+        here = [s for s in self.segments if s.flow == flow.name]
+        if self.device not in flow.devices:
+            raise ValueError(f"flow {flow.name!r} does not pass device {self.device!r}")
+        _check_unique(f"tensors made here for flow {flow.name!r}", (t.name for s in here for t in s.outputs))
+        known: dict[str, TensorSpec] = {}
+        for tensor in (*flow.inputs, *flow.outputs, *(t for s in here for t in (*s.inputs, *s.outputs))):
+            first = known.setdefault(tensor.name, tensor)
+            if (first.dtype, first.shape) != (tensor.dtype, tensor.shape):
+                raise ValueError(f"tensor {tensor.name!r} of flow {flow.name!r} is {first.dtype}{list(first.shape)} "
+                                 f"in one place and {tensor.dtype}{list(tensor.shape)} in another")
+
+    def _check_route(self, route: Route) -> None:
+        if route.to == self.device:
+            raise ValueError(f"route after {route.after!r} of flow {route.flow!r} leads back to {route.to!r} itself")
+        flow = next((f for f in self.flows if f.name == route.flow), None)
+        if flow is None:
+            raise ValueError(f"route to {route.to!r} names flow {route.flow!r}, which is not among flows")
+        if route.to not in flow.devices:
+            raise ValueError(f"route to {route.to!r}: flow {flow.name!r} does not pass that device")
+        if route.after:
+            segment = next((s for s in self.segments if s.name == route.after and s.flow == route.flow), None)
+            if segment is None:
+                raise ValueError(f"route to {route.to!r} follows segment {route.after!r}, "
+                                 f"which flow {route.flow!r} does not run here")
+            made = {t.name for t in segment.outputs}
+        elif flow.source != self.device:
+            raise ValueError(f"route to {route.to!r} carries inputs of flow {flow.name!r}, "
+                             f"whose source is {flow.source!r}")
+        else:
+            made = {t.name for t in flow.inputs}
+        if foreign := sorted(set(route.tensors) - made):
+            raise ValueError(f"route to {route.to!r} after {route.after!r} carries {foreign}, "
+                             f"which arise elsewhere; it may carry {sorted(made)}")
+
+
+def encode_assignment(assignment: Assignment) -> bytes:
+    """Write an assignment as JSON."""
+    return msgspec.json.encode(assignment)
+
+
+def decode_assignment(text: bytes) -> Assignment:
+    """Read an assignment from JSON.
+
+    Raises
+    ------
+    BadManifest
+        If the text is no assignment; the message has the field's path and what is allowed.
+    """
+    try:
+        return msgspec.json.decode(text, type=Assignment)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadManifest(f"the assignment cannot be used: {error}") from error
+
+
+def _check_name(field: str, name: str) -> None:
+    if not name or len(name) > 1024 or any(ord(c) < 32 for c in name):
+        raise ValueError(f"{field} {name!r} is empty, longer than 1024 characters or has control characters")
+
+
+def _check_unique(what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{what}: {name!r} occurs twice")
+        seen.add(name)

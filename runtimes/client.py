@@ -1,0 +1,230 @@
+"""The client of one agent: deploy to it, ask it, and read what it measured."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+import msgspec
+
+from runtimes.assignment import Assignment, TensorSpec, encode_assignment
+from runtimes.channel import open_channel
+from runtimes.convert import decode, encode
+from runtimes.datatypes import datatype_of
+from runtimes.errors import BadRequest, DeadlineExceeded, Failed, Unreachable, error_of_status
+from runtimes.observation import Observation
+from runtimes.protos import agent_pb2, open_inference_grpc_pb2
+from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, Stub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+
+    from runtimes.convert import Array
+
+_CHUNK_BYTES = 1 << 20
+# An agent answers with its own, clearer error by the deadline; only a dead one lets this run out.
+_GRACE_S = 1.0
+
+
+class HeldPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan that an agent holds; ``state`` is staged, prepared, active or previous."""
+
+    plan: str
+    epoch: int
+    state: str
+    segments: tuple[str, ...]
+
+
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent says about itself."""
+
+    device: str
+    version: str
+    held: tuple[HeldPlan, ...]
+    open_requests: int
+    last_sequence: int
+
+    @property
+    def active(self) -> HeldPlan | None:
+        """The plan that new requests follow."""
+        return next((held for held in self.held if held.state == "active"), None)
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one request.
+
+    Parameters
+    ----------
+    request_id
+        The request's id, given or made by the agent.
+    outputs
+        The flow's outputs by name; None where the sink is another device, which holds them for ``fetch``.
+    """
+
+    request_id: str
+    outputs: dict[str, Any] | None
+
+
+class AgentClient:
+    """A connection to one agent, to be used in a ``with`` statement and from any thread.
+
+    Parameters
+    ----------
+    address
+        The agent's ``host:port``.
+    timeout_s
+        Deadline of every call that is not given its own.
+    max_message_bytes
+        The largest message this client sends or takes.
+
+    Notes
+    -----
+    Every call raises ``Unreachable`` where the agent does not answer, ``DeadlineExceeded`` where it does
+    not by the deadline, a kind of ``Refused`` where it declines, and ``Failed`` where it tried in vain.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = 30.0, max_message_bytes: int = 1 << 28) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+        self._channel = open_channel(address, max_message_bytes)
+        self._agent = Stub(self._channel, AGENT_SERVICE)
+        self._inference = Stub(self._channel, INFERENCE_SERVICE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def stage(self, assignment: Assignment) -> tuple[str, ...]:
+        """Tell the agent its share of a plan; returns the SHA-256 of the blobs it lacks."""
+        request = agent_pb2.StageRequest(manifest=encode_assignment(assignment))
+        return tuple(self._call(self._agent.Stage, request).missing_sha256)
+
+    def put_blob(self, data: bytes, progress: Callable[[int], None] | None = None) -> str:
+        """Upload one blob, telling ``progress`` the bytes sent so far; returns its SHA-256."""
+        sha256 = hashlib.sha256(data).hexdigest()
+
+        def chunks() -> Iterator[agent_pb2.BlobChunk]:
+            for offset in range(0, len(data), _CHUNK_BYTES):
+                part = data[offset : offset + _CHUNK_BYTES]
+                yield agent_pb2.BlobChunk(sha256=sha256, offset=offset, data=part)
+                if progress is not None:
+                    progress(offset + len(part))
+
+        self._call(self._agent.PutBlob, chunks())
+        return sha256
+
+    def prepare(self, plan: str, epoch: int, timeout_s: float | None = None) -> tuple[str, ...]:
+        """Load and warm up a staged plan; returns its segments' names."""
+        request = agent_pb2.PlanEpoch(plan=plan, epoch=epoch)
+        return tuple(self._call(self._agent.Prepare, request, timeout_s).segments)
+
+    def activate(self, plan: str, epoch: int) -> None:
+        """Make a prepared plan the one that new requests follow."""
+        self._call(self._agent.Activate, agent_pb2.PlanEpoch(plan=plan, epoch=epoch))
+
+    def rollback(self, epoch: int) -> str:
+        """Make the previous plan active again under a new, higher epoch; returns the plan's identity."""
+        return str(self._call(self._agent.Rollback, agent_pb2.RollbackRequest(epoch=epoch)).plan)
+
+    def status(self) -> AgentStatus:
+        """Ask which plans the agent holds."""
+        reply = self._call(self._agent.Status, agent_pb2.StatusRequest())
+        held = tuple(
+            HeldPlan(plan=h.plan, epoch=h.epoch, state=h.state, segments=tuple(h.segments)) for h in reply.held
+        )
+        return AgentStatus(
+            device=reply.device, version=reply.version, held=held,
+            open_requests=reply.open_requests, last_sequence=reply.last_sequence,
+        )  # fmt: skip
+
+    def observations(self, since: int = 0) -> tuple[Observation, ...]:
+        """Read what was observed after the sequence number ``since``."""
+        messages = self._call(lambda *a, **k: list(self._agent.Observe(*a, **k)),
+                              agent_pb2.ObserveRequest(since=since))
+        return tuple(
+            Observation(**{field: getattr(message, field) for field in Observation.__struct_fields__})
+            for message in messages
+        )
+
+    def infer(
+        self, flow: str, inputs: Mapping[str, Array], deadline_s: float | None = None, request_id: str | None = None
+    ) -> Reply:
+        """Run a flow at its source device, or one segment alone.
+
+        Parameters
+        ----------
+        flow
+            Name of the flow or segment.
+        inputs
+            Its inputs by name.
+        deadline_s
+            Time by which the result is needed; the client's timeout if not given.
+        request_id
+            Names the request; made by the agent if not given.
+
+        Raises
+        ------
+        AgentError
+            One of its kinds, by the deadline; the message names the device and segment that failed.
+        """
+        message = open_inference_grpc_pb2.ModelInferRequest(model_name=flow, id=request_id or "")
+        encode(inputs, _specs_of(inputs), message.inputs, message.raw_input_contents)
+        deadline_s = self._timeout_s if deadline_s is None else deadline_s
+        message.parameters["placer.deadline_s"].double_param = deadline_s
+        reply = self._call(self._inference.ModelInfer, message, deadline_s + _GRACE_S)
+        return Reply(request_id=reply.id, outputs=_outputs_of(reply) if reply.outputs else None)
+
+    def fetch(self, request_id: str) -> dict[str, Array]:
+        """Read the result of a request at its sink."""
+        return _outputs_of(self._call(self._agent.Fetch, agent_pb2.FetchRequest(request=request_id)))
+
+    def echo(self, payload: bytes) -> bytes:
+        """Send a payload there and back, to measure the link."""
+        return bytes(self._call(self._agent.Echo, agent_pb2.EchoRequest(payload=payload)).payload)
+
+    def _call(self, method: Any, request: Any, timeout_s: float | None = None) -> Any:
+        try:
+            return method(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
+        except grpc.RpcError as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Any) -> Exception:
+        kind = error_of_status(error.code().name)
+        text = f"agent at {self.address}: {error.details()}"
+        if kind is Unreachable:
+            return Unreachable(f"{text} (is it running, and is the address right?)")
+        if kind is DeadlineExceeded:
+            return DeadlineExceeded(f"{text} (give more time, or look at the devices' load)")
+        if kind is Failed:
+            return Failed(f"{text} [{error.code().name}]")
+        return kind(text)
+
+
+def _specs_of(arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
+    specs = []
+    for name, array in arrays.items():
+        dtype = datatype_of(array.dtype)
+        if dtype is None:
+            raise BadRequest(f"input {name!r} has numpy type {array.dtype}, which the protocol cannot carry")
+        specs.append(TensorSpec(name=name, port=name, dtype=dtype, shape=array.shape))
+    return tuple(specs)
+
+
+def _outputs_of(reply: Any) -> dict[str, Array]:
+    try:
+        specs = {
+            o.name: TensorSpec(name=o.name, port=o.name, dtype=o.datatype, shape=tuple(o.shape)) for o in reply.outputs
+        }
+        return decode(reply.outputs, reply.raw_output_contents, specs)
+    except (ValueError, BadRequest) as error:
+        raise Failed(f"the agent's reply cannot be read: {error}") from error

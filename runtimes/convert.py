@@ -1,0 +1,194 @@
+"""The one converter between numpy arrays and tensors of the Open Inference Protocol.
+
+Raw contents are always sent: typed ones are some thirty times slower. Both are read. Whatever a foreign
+client sends is compared with the exact type and shape that is expected before a byte of it is used.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runtimes.datatypes import DATATYPES
+from runtimes.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from runtimes.assignment import TensorSpec
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+_TYPED_FIELD = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents", "INT64": "int64_contents",
+    "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
+}  # fmt: skip
+_LENGTH = struct.Struct("<I")
+
+
+def encode(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], tensors: Any, raw: Any) -> None:
+    """Append arrays to a message.
+
+    Parameters
+    ----------
+    arrays
+        The arrays by tensor name.
+    specs
+        Which of them to append, in this order, and as what.
+    tensors, raw
+        The message's repeated fields: ``inputs`` and ``raw_input_contents``, or the same of outputs.
+
+    Raises
+    ------
+    BadRequest
+        If an array is missing or is not what its spec says.
+    """
+    for spec in specs:
+        array = arrays.get(spec.name)
+        if array is None:
+            raise BadRequest(f"tensor {spec.name!r} is missing; given are {sorted(arrays)}")
+        if array.dtype != DATATYPES[spec.dtype] or array.shape != spec.shape:
+            raise BadRequest(f"tensor {spec.name!r} is {array.dtype}{list(array.shape)}; "
+                             f"{spec.dtype} ({DATATYPES[spec.dtype]}){list(spec.shape)} is expected")
+        tensors.add(name=spec.name, datatype=spec.dtype, shape=spec.shape)
+        raw.append(_raw_of(array))
+
+
+def decode(tensors: Sequence[Any], raw: Sequence[bytes], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
+    """Read the tensors of a message.
+
+    Parameters
+    ----------
+    tensors, raw
+        The message's repeated fields, as for ``encode``.
+    specs
+        The tensors that may occur, by name.
+
+    Returns
+    -------
+    dict
+        Read-only arrays by tensor name, exactly of the spec's type and shape; some of ``specs`` may lack.
+
+    Raises
+    ------
+    BadRequest
+        If a tensor is unknown, given twice, of another type, rank or shape, or its contents do not fit.
+    """
+    typed = [tensor.name for tensor in tensors if tensor.HasField("contents")]
+    if raw and typed:
+        raise BadRequest(f"tensors {typed} have typed contents beside raw ones; send one kind")
+    if raw and len(raw) != len(tensors):
+        raise BadRequest(f"{len(raw)} raw buffers for {len(tensors)} tensors; send one for each")
+    arrays: dict[str, Array] = {}
+    for index, tensor in enumerate(tensors):
+        spec = specs.get(tensor.name)
+        if spec is None:
+            raise BadRequest(f"tensor {tensor.name[:200]!r} is unknown; expected are {sorted(specs)}")
+        if tensor.name in arrays:
+            raise BadRequest(f"tensor {tensor.name!r} is given twice")
+        if tensor.datatype != spec.dtype:
+            raise BadRequest(f"tensor {tensor.name!r} has datatype {tensor.datatype[:40]!r}; "
+                             f"{spec.dtype!r} is expected")
+        if tuple(tensor.shape) != spec.shape:
+            raise BadRequest(f"tensor {tensor.name!r} has shape {list(tensor.shape[:16])}; "
+                             f"{list(spec.shape)} is expected")
+        arrays[spec.name] = _of_raw(raw[index], spec) if raw else _of_typed(tensor, spec)
+    return arrays
+
+
+def require_all(arrays: Mapping[str, Array], specs: Iterable[TensorSpec]) -> None:
+    """Check that every tensor of ``specs`` is there.
+
+    Raises
+    ------
+    BadRequest
+        If one is not.
+    """
+    if missing := [spec.name for spec in specs if spec.name not in arrays]:
+        raise BadRequest(f"tensors {missing} are missing; given are {sorted(arrays)}")
+
+
+def size_bytes(arrays: Iterable[Array]) -> int:
+    """Bytes of the tensors' contents."""
+    return sum(_bytes_size(a) if a.dtype.kind == "O" else a.nbytes for a in arrays)
+
+
+def zeros(spec: TensorSpec) -> Array:
+    """Make the synthetic tensor that warms a segment up: zeros, or empty strings."""
+    dtype = DATATYPES[spec.dtype]
+    return np.full(spec.shape, b"", dtype) if dtype.kind == "O" else np.zeros(spec.shape, dtype)
+
+
+def _raw_of(array: Array) -> bytes:
+    if array.dtype.kind != "O":
+        return array.tobytes()
+    items = (item if isinstance(item, bytes) else str(item).encode() for item in array.flat)
+    return b"".join(_LENGTH.pack(len(item)) + item for item in items)
+
+
+def _of_raw(buffer: bytes, spec: TensorSpec) -> Array:
+    if spec.dtype == "BYTES":
+        return _of_strings(_split(buffer, spec), spec)
+    if len(buffer) != spec.bytes:
+        raise BadRequest(f"tensor {spec.name!r} has {len(buffer)} raw bytes; "
+                         f"{spec.dtype}{list(spec.shape)} takes {spec.bytes}")
+    return np.frombuffer(buffer, DATATYPES[spec.dtype]).reshape(spec.shape)
+
+
+def _split(buffer: bytes, spec: TensorSpec) -> list[bytes]:
+    """Cut a BYTES buffer into its elements, each led by its length in four bytes, little-endian."""
+    items: list[bytes] = []
+    at = 0
+    while at < len(buffer):
+        if len(items) == spec.elements or len(buffer) - at < _LENGTH.size:
+            raise BadRequest(f"tensor {spec.name!r} has bytes left over after {len(items)} elements; "
+                             f"{spec.elements} are expected")
+        (length,) = _LENGTH.unpack_from(buffer, at)
+        at += _LENGTH.size
+        if length > len(buffer) - at:
+            raise BadRequest(f"tensor {spec.name!r}: element {len(items)} is said to have {length} bytes, "
+                             f"{len(buffer) - at} are left")
+        items.append(buffer[at : at + length])
+        at += length
+    return items
+
+
+def _of_typed(tensor: Any, spec: TensorSpec) -> Array:
+    field = _TYPED_FIELD.get(spec.dtype)
+    if field is None:
+        raise BadRequest(f"tensor {spec.name!r} is {spec.dtype}, which has no typed contents; send it raw")
+    others = [f.name for f, _ in tensor.contents.ListFields() if f.name != field]
+    if others:
+        raise BadRequest(f"tensor {spec.name!r} is {spec.dtype} but has {others}; {field} is expected")
+    values = getattr(tensor.contents, field)
+    if len(values) != spec.elements:
+        raise BadRequest(f"tensor {spec.name!r} has {len(values)} values in {field}; "
+                         f"{list(spec.shape)} takes {spec.elements}")
+    if spec.dtype == "BYTES":
+        return _of_strings(list(values), spec)
+    dtype = DATATYPES[spec.dtype]
+    wide = np.array(values, dtype=np.int64) if dtype.kind in "iu" and dtype.itemsize < 8 else None
+    if wide is not None and wide.size:
+        limits = np.iinfo(dtype)
+        if wide.min() < limits.min or wide.max() > limits.max:
+            raise BadRequest(f"tensor {spec.name!r} has values outside {spec.dtype}: "
+                             f"{wide.min()} to {wide.max()}")
+    return np.array(values, dtype=dtype).reshape(spec.shape)
+
+
+def _of_strings(items: list[bytes], spec: TensorSpec) -> Array:
+    if len(items) != math.prod(spec.shape):
+        raise BadRequest(f"tensor {spec.name!r} has {len(items)} elements; {list(spec.shape)} takes {spec.elements}")
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array.reshape(spec.shape)
+
+
+def _bytes_size(array: Array) -> int:
+    return sum(_LENGTH.size + len(item) for item in array.flat)

@@ -1,0 +1,1 @@
+"""The wire's messages; both files live in one private pool (see ``pool``)."""
