@@ -156,6 +156,8 @@ def _onnx_part(
     part.opset_import.extend(model.opset_import)
     part.functions.extend(model.functions)
     part.graph.node.extend([*cone, *(nodes.nodes[place] for place in inside)])
+    for node, place in zip(part.graph.node[len(cone) :], inside, strict=True):
+        node.name = nodes.names[place]  # what executors report of a part is then said in the plan's words
     part.graph.initializer.extend(initializers)
     part.graph.input.extend(_value_info(tensor) for tensor in inputs)
     part.graph.output.extend(_value_info(tensor) for tensor in outputs)

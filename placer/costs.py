@@ -1,0 +1,204 @@
+"""What every op costs on every device: seconds and joules, each with where they come from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
+
+from placer.errors import ProblemError
+from placer.measure import Progress, op_seconds
+from profiles import Device, Mode, Origin, compute_j
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from placer.graph import ModelGraph
+
+Key: TypeAlias = tuple[str, str, str]
+"""Op, device and mode, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Seconds and joules of one op on one device in one mode.
+
+    Parameters
+    ----------
+    seconds
+        Of the op alone; starting a segment is charged once per segment, by the problem.
+    joules
+        Above the device's idle power, its facility's overhead included.
+    origin
+        "measured" on this host, "fitted" to measurements of other models, "spec" or "declared".
+    source
+        The figures' sources, or what measured.
+    relative_uncertainty
+        Expected relative error of the joules, where known.
+    """
+
+    seconds: float
+    joules: float
+    origin: Origin
+    source: str
+    relative_uncertainty: float | None
+
+    def __post_init__(self) -> None:
+        for what in ("seconds", "joules"):
+            value = getattr(self, what)
+            if not math.isfinite(value) or value < 0:
+                raise ProblemError(f"a cost's {what} are finite and not negative, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostTable:
+    """The costs of one model's ops on some devices; a missing row is a mode that cannot run the op.
+
+    Parameters
+    ----------
+    rows
+        By op, device and mode.
+    """
+
+    rows: Mapping[Key, Cost]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", MappingProxyType(dict(self.rows)))
+
+    def cost(self, op: str, device: str, mode: str) -> Cost:
+        """Return one row.
+
+        Raises
+        ------
+        ProblemError
+            The device cannot run this op in this mode.
+        """
+        try:
+            return self.rows[op, device, mode]
+        except KeyError:
+            raise ProblemError(f"there is no cost of op {op!r} on {device!r} in mode {mode!r}") from None
+
+    def options(self, op: str) -> tuple[tuple[str, str, Cost], ...]:
+        """Return device, mode and cost of every way to run an op, in the order of the devices."""
+        return tuple((device, mode, cost) for (name, device, mode), cost in self.rows.items() if name == op)
+
+
+def cost_table(
+    graph: ModelGraph,
+    devices: Sequence[Device],
+    *,
+    threads: int = 1,
+    runs: int = 25,
+    progress: Progress | None = None,
+) -> CostTable:
+    """Return the costs of a model on all devices of a site, each by the way its `costs` names.
+
+    Devices without a mode for the model's numeric format have no rows: they may still be a source or sink.
+
+    Raises
+    ------
+    ProblemError
+        No device has a fitting mode, or measuring failed.
+    """
+    rows: dict[Key, Cost] = {}
+    for device in devices:
+        if not _fitting(graph, device):
+            continue
+        if device.costs == "measured":
+            table = measured(graph, device, threads=threads, runs=runs, progress=progress)
+        else:
+            table = fitted(graph, device)
+        rows.update(table.rows)
+    if not rows:
+        raise ProblemError(
+            f"{graph.path} computes in {graph.numeric}, but no device has a mode for that: "
+            + "; ".join(_modes_of(device) for device in devices)
+        )
+    return CostTable(rows=rows)
+
+
+def fitted(graph: ModelGraph, device: Device) -> CostTable:
+    """Return the costs that a device's fit t = a + b x MAC predicts: seconds b x MAC of each op.
+
+    The intercept a is `Mode.segment_s`; it belongs to a segment, not to its ops.
+
+    Raises
+    ------
+    ProblemError
+        No mode of the device computes in the model's numeric format.
+    """
+    rows: dict[Key, Cost] = {}
+    for mode in _require_fitting(graph, device):
+        per_mac = mode.s_per_mac
+        # A rate that was measured on other models is a fit when it is applied to this one.
+        origin: Origin = "fitted" if per_mac.origin == "measured" else per_mac.origin
+        source = _joined(per_mac.source, mode.active_w.source, device.idle_w.source)
+        for op in graph.ops:
+            seconds = per_mac.value * op.macs
+            rows[op.name, device.name, mode.name] = Cost(
+                seconds=seconds,
+                joules=compute_j(device, mode, seconds),
+                origin=origin,
+                source=source,
+                relative_uncertainty=_combined(per_mac.relative_uncertainty, mode.active_w.relative_uncertainty),
+            )
+    return CostTable(rows=rows)
+
+
+def measured(
+    graph: ModelGraph, device: Device, *, threads: int = 1, runs: int = 25, progress: Progress | None = None
+) -> CostTable:
+    """Return costs whose seconds are measured on this host, which stands for the device; watts are its profile's.
+
+    Raises
+    ------
+    ProblemError
+        No mode, or more than one, computes in the model's numeric format; or the model cannot run here.
+    """
+    modes = _require_fitting(graph, device)
+    if len(modes) > 1:
+        raise ProblemError(
+            f"device {device.name!r} has measured costs and several {graph.numeric} modes "
+            f"({', '.join(mode.name for mode in modes)}), but this host measures one; keep one of them in the site"
+        )
+    (mode,) = modes
+    times = op_seconds(graph, threads=threads, runs=runs, progress=progress)
+    source = _joined(times.source, mode.active_w.source, device.idle_w.source)
+    return CostTable(
+        rows={
+            (op.name, device.name, mode.name): Cost(
+                seconds=times.seconds[op.name],
+                joules=compute_j(device, mode, times.seconds[op.name]),
+                origin="measured",
+                source=source,
+                relative_uncertainty=mode.active_w.relative_uncertainty,
+            )
+            for op in graph.ops
+        }
+    )
+
+
+def _fitting(graph: ModelGraph, device: Device) -> tuple[Mode, ...]:
+    return tuple(mode for mode in device.modes if mode.numeric == graph.numeric)
+
+
+def _require_fitting(graph: ModelGraph, device: Device) -> tuple[Mode, ...]:
+    modes = _fitting(graph, device)
+    if not modes:
+        raise ProblemError(f"{graph.path} computes in {graph.numeric}, but device {_modes_of(device)}")
+    return modes
+
+
+def _modes_of(device: Device) -> str:
+    return f"{device.name!r} has only " + ", ".join(f"{mode.name} ({mode.numeric})" for mode in device.modes)
+
+
+def _joined(*sources: str) -> str:
+    return ", ".join(dict.fromkeys(source for source in sources if source))
+
+
+def _combined(*uncertainties: float | None) -> float | None:
+    """Combine relative uncertainties of independent factors: the root of the sum of squares; None if all are."""
+    known = [value for value in uncertainties if value is not None]
+    return math.hypot(*known) if known else None
