@@ -1,0 +1,75 @@
+"""What exists and what it costs: devices, links, sites, their labels and rules, energy, catalog, meters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from profiles.device import Boundary, CostOrigin, Device, DeviceProfile, Mode, Numeric, Tier
+from profiles.energy import (
+    TransferCost,
+    airtime_s,
+    compute_j,
+    facility_j,
+    idle_w,
+    segment_j,
+    tail_j,
+    transfer_cost,
+    wait_w,
+)
+from profiles.errors import CatalogError, MeterError, ProfileError, SiteError
+from profiles.figure import Figure, Origin
+from profiles.flow import Flow, Stage
+from profiles.label import Declassify, Labels, RegionRule, Zone
+from profiles.link import Direction, Ends, Link, LinkProfile, Rate
+from profiles.site import Site, read_site
+
+if TYPE_CHECKING:
+    from profiles.catalog import Catalog
+
+__all__ = [
+    "Boundary",
+    "Catalog",
+    "CatalogError",
+    "CostOrigin",
+    "Declassify",
+    "Device",
+    "DeviceProfile",
+    "Direction",
+    "Ends",
+    "Figure",
+    "Flow",
+    "Labels",
+    "Link",
+    "LinkProfile",
+    "MeterError",
+    "Mode",
+    "Numeric",
+    "Origin",
+    "ProfileError",
+    "Rate",
+    "RegionRule",
+    "Site",
+    "SiteError",
+    "Stage",
+    "Tier",
+    "TransferCost",
+    "Zone",
+    "airtime_s",
+    "compute_j",
+    "facility_j",
+    "idle_w",
+    "read_site",
+    "segment_j",
+    "tail_j",
+    "transfer_cost",
+    "wait_w",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The catalog needs PyYAML, which only the planner has: it is imported when it is asked for.
+    if name == "Catalog":
+        from profiles.catalog import Catalog
+
+        return Catalog
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

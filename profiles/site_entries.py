@@ -1,0 +1,101 @@
+"""The site file as it is written: every field that site.yaml may have, before anything is looked up."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from profiles.device import Boundary, CostOrigin, Numeric, Tier  # noqa: TC001  (msgspec reads them)
+from profiles.figure import Origin  # noqa: TC001
+from profiles.flow import Flow  # noqa: TC001
+from profiles.label import RegionRule, Zone  # noqa: TC001
+from profiles.link import Direction, Ends, Rate  # noqa: TC001
+
+FORMAT = "placer.site/1.0"
+
+
+class FigureEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A figure with its source, where a bare number would not say enough."""
+
+    value: float
+    source: str
+    origin: Origin = "declared"
+    relative_uncertainty: float | None = None
+    year: int | None = None
+    note: str = ""
+
+
+Number: TypeAlias = float | FigureEntry
+
+
+class ModeEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A mode; what is left out comes from the profile's mode of the same name."""
+
+    name: str
+    numeric: Numeric | None = None
+    active_w: Number | None = None
+    segment_s: Number | None = None
+    s_per_mac: Number | None = None
+
+
+class DeviceEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A device; what is left out comes from its profile, if it names one."""
+
+    name: str
+    zone: str | None = None
+    profile: str | None = None
+    tier: Tier | None = None
+    boundary: Boundary | None = None
+    idle_w: Number | None = None
+    wait_w: Number | None = None
+    memory_bytes: Number | None = None
+    modes: tuple[ModeEntry, ...] | None = None
+    always_on: bool = True
+    max_utilization: float = 1.0
+    pue: float = 1.0
+    agent: str | None = None
+    costs: CostOrigin = "profile"
+
+
+class LinkEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A link; what is left out comes from its profile, if it names one."""
+
+    source: str = msgspec.field(name="from")
+    target: str = msgspec.field(name="to")
+    profile: str | None = None
+    both_ways: bool = False
+    direction: Direction = "up"
+    medium: str | None = None
+    max_utilization: float | None = None
+    ends: Ends | None = None
+    rate: Rate | None = None
+    bandwidth_bps: Number | None = None
+    bandwidth_up_bps: Number | None = None
+    bandwidth_down_bps: Number | None = None
+    latency_s: Number | None = None
+    tx_w: Number | None = None
+    tx_w_per_bps: Number | None = None
+    rx_w: Number | None = None
+    rx_w_per_bps: Number | None = None
+    tx_j_per_byte: Number | None = None
+    rx_j_per_byte: Number | None = None
+    wake_j: Number | None = None
+    wake_s: Number | None = None
+    tail_w: Number | None = None
+    tail_s: Number | None = None
+    network: str | None = None
+    network_j_per_byte: Number | None = None
+
+
+class SiteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole site file."""
+
+    format: Literal["placer.site/1.0"]
+    name: str
+    labels: tuple[str, ...]
+    rules: tuple[RegionRule, ...] = ()
+    zones: tuple[Zone, ...]
+    devices: tuple[DeviceEntry, ...]
+    links: tuple[LinkEntry, ...] = ()
+    flows: tuple[Flow, ...] = ()
