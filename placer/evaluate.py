@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import fsum
 from typing import TYPE_CHECKING
 
+from placer import rules
 from placer.schedule import Schedule, run_schedule, serial_latency_s
 from placer.segments import Layout, lay_out
 
@@ -256,34 +257,30 @@ def _violations(
     problem = index.problem
     for flow, choice, r in zip(index.flows, choices, result.flows, strict=True):
         for t, device in r.layout.forbidden:
-            tensor, name = flow.flow.tensors[t], index.devices[device].name
+            name = index.devices[device].name
             if device in flow.tensors[t].not_on:
-                rule = f"tensor {tensor.name!r} of flow {flow.name!r} must not be on {name!r}"
+                found.append(Violation(rules.kept_off(flow.name, name), 1.0, 0.0))
             else:
-                sender = flow.options[flow.tensors[t].producer][choice[flow.tensors[t].producer]].device
-                rule = f"no link from {index.devices[sender].name!r} to {name!r}"
-            found.append(Violation(rule, 1.0, 0.0))
+                producer = flow.tensors[t].producer
+                sender = index.devices[flow.options[producer][choice[producer]].device].name
+                found.append(Violation(f"no link from {sender!r} to {name!r}", 1.0, 0.0))
         for group in flow.flow.colocate:
             places = {flow.options[flow.position[n]][choice[flow.position[n]]].device for n in group}
             if len(places) > 1:
-                found.append(Violation(f"colocate {', '.join(group)} of flow {flow.name!r}", float(len(places)), 1.0))
-        cap(f"deadline_s of flow {flow.name!r}", r.latency_s, flow.flow.deadline_s)
-        cap(
-            f"accuracy_cost of flow {flow.name!r}",
-            r.accuracy_cost,
-            problem.limits.accuracy_cost.get(flow.name),
-        )
-        cap(f"flow_energy_j of flow {flow.name!r}", r.energy_j, problem.limits.flow_energy_j.get(flow.name))
+                found.append(Violation(rules.colocated(flow.name, group), float(len(places)), 1.0))
+        cap(rules.deadline(flow.name), r.latency_s, flow.flow.deadline_s)
+        cap(rules.accuracy(flow.name), r.accuracy_cost, problem.limits.accuracy_cost.get(flow.name))
+        cap(rules.flow_energy(flow.name), r.energy_j, problem.limits.flow_energy_j.get(flow.name))
         for name, limit in problem.limits.flow_device_energy_j.get(flow.name, {}).items():
             spent = fsum(c.joules for c in r.charges if c.device == index.device_position[name])
-            cap(f"flow_device_energy_j of flow {flow.name!r} on {name!r}", spent, limit)
+            cap(rules.flow_device_energy(flow.name, name), spent, limit)
     for i, d in enumerate(index.devices):
-        cap(f"memory_bytes of {d.name!r}", result.memory_bytes[i], d.memory_bytes)
-        cap(f"max_utilization of {d.name!r}", result.device_utilization[i], d.max_utilization)
-        cap(f"power_w of {d.name!r}", result.device_power_w[i], problem.limits.power_w.get(d.name))
+        cap(rules.memory(d.name), result.memory_bytes[i], d.memory_bytes)
+        cap(rules.utilization(d.name), result.device_utilization[i], d.max_utilization)
+        cap(rules.power(d.name), result.device_power_w[i], problem.limits.power_w.get(d.name))
     for k, link in enumerate(index.links):
         load = result.medium_utilization[index.medium_of[k]]
-        cap(f"max_utilization of link {link.source!r} -> {link.target!r}", load, link.max_utilization)
+        cap(rules.link_utilization(link.source, link.target), load, link.max_utilization)
     site_w = fsum([*result.device_power_w, network_w])
-    cap("power_w of the site", site_w, problem.limits.power_w.get("site"))
-    return found
+    cap(rules.power("site"), site_w, problem.limits.power_w.get("site"))
+    return list(dict.fromkeys(found))

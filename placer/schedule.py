@@ -24,6 +24,8 @@ class Schedule:
     transfer_start_s: tuple[float, ...]
     """When the link begins to serialize the tensor."""
     transfer_arrival_s: tuple[float, ...]
+    op_end_s: tuple[float, ...]
+    """For each op, when its segment ends; for a source or sink, when it is complete."""
 
 
 def serial_latency_s(index: ProblemIndex, layout: Layout) -> float:
@@ -135,6 +137,7 @@ class _Clock:
             tuple(self.request_s),
             tuple(self.begin_s),
             tuple(self.arrival_s),
+            tuple(self.end_s[unit] for unit in self.unit_of),
         )
 
     def _push(self, time_s: float, kind: int, units: tuple[int, ...]) -> None:

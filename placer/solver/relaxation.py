@@ -1,0 +1,166 @@
+"""The mixed-integer relaxation of a problem: which option each op takes, and a bound on what that costs.
+
+Every feasible choice is a feasible point of this model with an objective no larger than the true one, so its
+optimum is a lower bound; cuts (placer/solver/cuts.py) close the difference where it matters. Symbols are those of
+docs/formulation.md: x for options, z for pairs of options, y for tensors sent, f for edges inside a segment.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ortools.math_opt.python import mathopt
+
+from placer.solver.flow_relaxation import FlowRelaxation
+from placer.solver.scale import Scale
+from placer.solver.terms import SLACK, Terms, add_to
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from placer.index import Choice, ProblemIndex
+
+
+class Relaxation:
+    """A MathOpt model of a whole problem and the expressions that cuts refer to."""
+
+    def __init__(self, index: ProblemIndex) -> None:
+        self.index = index
+        self.scale = Scale.of(index)
+        self.model = mathopt.Model(name="placement")
+        self.flows = [FlowRelaxation(self, flow) for flow in index.flows]
+        self._switch_on()
+        self._memory()
+        self._utilization()
+        self._power()
+        if index.problem.objective == "latency_s":
+            self._minimize(self.flows[0].latency.items(), 1.0 / self.scale.time)
+
+    def row(self, terms: Terms, lower: float = -math.inf, upper: float = math.inf, name: str = "") -> None:
+        """Add the constraint `lower <= terms <= upper`."""
+        constraint = self.model.add_linear_constraint(lb=lower, ub=upper, name=name)
+        for variable, coefficient in terms.items():
+            if coefficient:
+                constraint.set_coefficient(variable, coefficient)
+
+    def choices(self, values: Mapping[mathopt.Variable, float]) -> tuple[Choice, ...]:
+        """Read the chosen options off a solution."""
+        return tuple(
+            tuple(max(range(len(xs)), key=lambda o, xs=xs: values.get(xs[o], 0.0)) for xs in flow.x)  # type: ignore[misc]
+            for flow in self.flows
+        )
+
+    @property
+    def objective_scale(self) -> float:
+        """Factor between the model's objective and the problem's."""
+        return self.scale.time if self.index.problem.objective == "latency_s" else self.scale.power
+
+    def _minimize(self, terms: Iterable[tuple[mathopt.Variable, float]], factor: float) -> None:
+        total: Terms = {}
+        add_to(total, terms, factor * self.objective_scale)
+        for variable, coefficient in total.items():
+            self.model.objective.set_linear_coefficient(
+                variable, self.model.objective.get_linear_coefficient(variable) + coefficient
+            )
+
+    def _switch_on(self) -> None:
+        """On_d >= sum_{o on d, s > 0} x_vo: a device that works is on and pays its idle power."""
+        wants_energy = self.index.problem.objective == "energy_j"
+        self.on: dict[int, mathopt.Variable] = {}
+        for d, device in enumerate(self.index.devices):
+            if device.always_on:
+                continue
+            self.on[d] = on = self.model.add_variable(lb=0.0, ub=1.0)
+            for flow in self.flows:
+                for xs, options in zip(flow.x, flow.index.options, strict=True):
+                    terms: Terms = {
+                        x: -1.0 for x, o in zip(xs, options, strict=True) if o.device == d and o.seconds > 0
+                    }
+                    if terms:
+                        self.row({on: 1.0, **terms}, lower=0.0)
+            if wants_energy:
+                self._minimize([(on, 1.0)], device.idle_w or 0.0)
+        if wants_energy:
+            for flow in self.flows:
+                for terms in flow.energy.values():
+                    self._minimize(terms.items(), flow.index.flow.rate_hz / self.scale.energy)
+
+    def _memory(self) -> None:
+        """sum_i weights_i w_di + W_d <= memory_d, with w_di >= x_vo and W_d >= workspace_v x_vo."""
+        k = self.scale.memory
+        for d, device in enumerate(self.index.devices):
+            if device.memory_bytes is None:
+                continue
+            total: Terms = {}
+            held: dict[str, mathopt.Variable] = {}
+            workspace = self.model.add_variable(lb=0.0)
+            total[workspace] = 1.0
+            for flow in self.flows:
+                for op, xs, options in zip(flow.index.flow.ops, flow.x, flow.index.options, strict=True):
+                    here = [(x, 1.0) for x, o in zip(xs, options, strict=True) if o.device == d]
+                    if not here:
+                        continue
+                    if op.workspace_bytes:
+                        need: Terms = {workspace: 1.0}
+                        add_to(need, here, -op.workspace_bytes * k)
+                        self.row(need, lower=0.0)
+                    if op.weights_id is None:
+                        add_to(total, here, op.weights_bytes * k)
+                    elif op.weights_bytes:
+                        if op.weights_id not in held:
+                            held[op.weights_id] = self.model.add_variable(lb=0.0, ub=1.0)
+                            total[held[op.weights_id]] = op.weights_bytes * k
+                        keep: Terms = {held[op.weights_id]: 1.0}
+                        add_to(keep, here, -1.0)
+                        self.row(keep, lower=0.0)
+            self.row(total, upper=device.memory_bytes * k * (1 + SLACK))
+
+    def _utilization(self) -> None:
+        """sum_f rate_f busy_fd <= max_utilization_d, and likewise for each link's queue."""
+        for d, device in enumerate(self.index.devices):
+            load: Terms = {}
+            for flow in self.flows:
+                add_to(load, flow.device_s[d].items(), flow.index.flow.rate_hz / self.scale.time)
+            self.cap(load, device.max_utilization)
+        for m in range(len(self.index.media)):
+            load = {}
+            for flow in self.flows:
+                add_to(load, flow.medium_s[m].items(), flow.index.flow.rate_hz / self.scale.time)
+            caps = [
+                k.max_utilization
+                for k, medium in zip(self.index.links, self.index.medium_of, strict=True)
+                if medium == m
+            ]
+            self.cap(load, min(caps))
+
+    def _power(self) -> None:
+        """sum_f rate_f energy_fd + idle_d on_d <= power_w_d, for a device and for the site."""
+        site: Terms = {}
+        always_w = 0.0
+        for d in range(-1, len(self.index.devices)):
+            drawn: Terms = {}
+            for flow in self.flows:
+                add_to(drawn, flow.energy[d].items(), flow.index.flow.rate_hz / self.scale.energy)
+            idle_w = 0.0
+            if d >= 0:
+                device = self.index.devices[d]
+                if d in self.on:
+                    add_to(drawn, [(self.on[d], device.idle_w or 0.0)])
+                else:
+                    idle_w = device.idle_w or 0.0
+                limit = self.index.problem.limits.power_w.get(device.name)
+                if limit is not None:
+                    self.cap(drawn, limit, idle_w)
+            add_to(site, drawn.items())
+            always_w += idle_w
+        limit = self.index.problem.limits.power_w.get("site")
+        if limit is not None:
+            self.cap(site, limit, always_w)
+
+    def cap(self, terms: Terms, limit: float, constant: float = 0.0) -> None:
+        """Add `terms + constant <= limit`, scaled so that the limit is 1,000."""
+        if not terms or limit >= 1e15:
+            return
+        factor = 1e3 / limit if limit > 0 else 1e3
+        self.row({v: c * factor for v, c in terms.items()}, upper=(limit * (1 + SLACK) - constant) * factor)
