@@ -202,7 +202,7 @@ class AgentClient:
         kind = error_of_status(error.code().name)
         text = f"agent at {self.address}: {error.details()}"
         if kind is Unreachable:
-            return Unreachable(f"{text} (is it running, and is the address right?)")
+            return Unreachable(f"{text} (does the agent run, and is the address right?)")
         if kind is DeadlineExceeded:
             return DeadlineExceeded(f"{text} (give more time, or look at the devices' load)")
         if kind is Failed:

@@ -1,0 +1,102 @@
+"""The ``placer-agent`` command: serve one device until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from runtimes.errors import AgentError
+from runtimes.malloc import keep_large_blocks
+from runtimes.server import Agent, Options, available_threads
+
+_GRACE_S = 5.0
+_MAX_MESSAGE_BYTES = 64 << 20
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run an agent.
+
+    Parameters
+    ----------
+    arguments
+        The command line without the program; ``sys.argv`` if not given.
+
+    Returns
+    -------
+    int
+        Exit code: 0 after an orderly stop, 2 for wrong options, 4 if it cannot serve.
+    """
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if not given.insecure_network and not _is_loopback(given.listen):
+        parser.error(f"--listen {given.listen}: outside loopback the connection would be neither encrypted nor "
+                     "authenticated; listen on 127.0.0.1, or take the risk with --insecure-network")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    keep_large_blocks()
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        agent = Agent(Options(device=given.name, listen=given.listen, store=given.store, threads=given.threads,
+                              max_message_bytes=given.max_message_bytes))
+    except (AgentError, OSError) as error:
+        sys.stderr.write(f"placer-agent: {error}\n")
+        return 4
+    if given.port_file is not None:
+        _write_whole(given.port_file, agent.address.rpartition(":")[2] + "\n")
+    sys.stdout.write(f"listening on {agent.address}\n")
+    sys.stdout.flush()
+    stopped.wait()
+    agent.stop(_GRACE_S)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="placer-agent", description="Run this device's segments and hand their outputs on."
+    )
+    parser.add_argument("--name", required=True, metavar="DEVICE", help="the device's name in the site")
+    parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0 takes a free one")
+    parser.add_argument("--store", required=True, type=Path, metavar="DIR", help="where model files are kept")
+    parser.add_argument("--port-file", type=Path, metavar="FILE", help="write the port there once it serves")
+    parser.add_argument("--threads", type=_positive, default=available_threads(), metavar="N",
+                        help="the most threads of one execution (default: every processor, %(default)s)")
+    parser.add_argument("--max-message-bytes", type=_positive, default=_MAX_MESSAGE_BYTES, metavar="N",
+                        help="the largest message taken (default: %(default)s)")
+    parser.add_argument("--insecure-network", action="store_true",
+                        help="listen outside loopback without encryption and authentication")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _is_loopback(listen: str) -> bool:
+    host = listen.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _write_whole(path: Path, text: str) -> None:
+    # By a rename: who waits for the file never reads half of it.
+    incoming = path.with_name(path.name + ".incoming")
+    incoming.write_text(text)
+    os.replace(incoming, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""The control plane's service: put plans on the device, switch between them, read what was measured."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from runtimes.assignment import decode_assignment
+from runtimes.convert import encode
+from runtimes.errors import BadBlob
+from runtimes.observation import Observation
+from runtimes.protos import agent_pb2, open_inference_grpc_pb2
+from runtimes.rpc import answers
+from runtimes.servicer import software_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import grpc
+
+    from runtimes.epochs import Epochs
+    from runtimes.observation import Journal
+    from runtimes.results import ResultStore
+    from runtimes.runs import RunTable
+    from runtimes.store import BlobStore
+
+# How long a segment may take to load and warm up where the caller sets no deadline.
+_PREPARE_TIMEOUT_S = 300.0
+
+
+class AgentServicer:
+    """Answers the Agent service; one method per call."""
+
+    def __init__(
+        self, *, epochs: Epochs, store: BlobStore, journal: Journal, results: ResultStore, runs: RunTable
+    ) -> None:
+        self._epochs = epochs
+        self._store = store
+        self._journal = journal
+        self._results = results
+        self._runs = runs
+
+    @answers
+    def stage(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Take a manifest in."""
+        return agent_pb2.StageReply(missing_sha256=self._epochs.stage(decode_assignment(request.manifest)))
+
+    @answers
+    def put_blob(self, chunks: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        """Store one blob that a manifest names."""
+        first = next(chunks, None)
+        if first is None:
+            raise BadBlob("the upload has no chunks")
+        pairs = ((_checked(chunk, first.sha256).offset, chunk.data) for chunk in itertools.chain([first], chunks))
+        stored = self._store.write(first.sha256, pairs, self._epochs.blob_bytes(first.sha256))
+        return agent_pb2.PutBlobReply(stored_bytes=stored)
+
+    @answers
+    def prepare(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Load and warm up a staged plan."""
+        left_s = context.time_remaining()
+        timeout_s = _PREPARE_TIMEOUT_S if left_s is None else min(left_s, _PREPARE_TIMEOUT_S)
+        loaded = self._epochs.prepare(request.plan, request.epoch, timeout_s)
+        return agent_pb2.PrepareReply(segments=list(loaded.sessions))
+
+    @answers
+    def activate(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Switch to a prepared plan."""
+        self._epochs.activate(request.plan, request.epoch)
+        return agent_pb2.ActivateReply()
+
+    @answers
+    def rollback(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Switch back to the previous plan."""
+        return agent_pb2.RollbackReply(plan=self._epochs.rollback(request.epoch).assignment.plan)
+
+    @answers
+    def status(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Say what is held and how much is under way."""
+        held = [
+            agent_pb2.StatusReply.Held(plan=a.plan, epoch=a.epoch, state=state, segments=[s.name for s in a.segments])
+            for a, state in self._epochs.states()
+        ]
+        return agent_pb2.StatusReply(
+            device=self._epochs.device, version=software_version(), held=held,
+            open_requests=len(self._runs), last_sequence=self._journal.last_sequence,
+        )  # fmt: skip
+
+    def observe(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        """Send what was observed after a sequence number."""
+        for observation in self._journal.since(request.since):
+            yield agent_pb2.Observation(
+                **{field: getattr(observation, field) for field in Observation.__struct_fields__}
+            )
+
+    @answers
+    def fetch(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Read a stored result."""
+        flow, outputs = self._results.get(request.request)
+        reply = open_inference_grpc_pb2.ModelInferResponse(model_name=flow.name, id=request.request)
+        encode(outputs, flow.outputs, reply.outputs, reply.raw_output_contents)
+        return reply
+
+    @answers
+    def echo(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Send the payload back."""
+        return agent_pb2.EchoReply(payload=request.payload)
+
+
+def _checked(chunk: Any, sha256: str) -> Any:
+    if chunk.sha256 != sha256:
+        raise BadBlob(f"a chunk of blob {chunk.sha256[:80]!r} came within the upload of {sha256[:80]!r}")
+    return chunk

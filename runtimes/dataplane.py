@@ -1,0 +1,166 @@
+"""Answer inference requests: find what they name, check them, run them, write the reply."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from runtimes.convert import decode, encode, require_all
+from runtimes.errors import BadRequest, DeadlineExceeded, UnknownName, WrongState
+from runtimes.hop import is_hop, read_hop
+from runtimes.protos import open_inference_grpc_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from runtimes.assignment import FlowSpec, SegmentSpec, TensorSpec
+    from runtimes.convert import Array
+    from runtimes.epochs import Epochs
+    from runtimes.loaded import LoadedPlan
+    from runtimes.relay import Relay
+
+# The time of a request whose client and flow name none.
+_DEFAULT_DEADLINE_S = 60.0
+# What of a client's own deadline is kept for the way back, so that it hears our error and not its own.
+_WAY_BACK = 0.1
+_WAY_BACK_AT_MOST_S = 0.05
+_DEADLINE = "placer.deadline_s"
+_LONGEST_ID = 256
+
+
+class DataPlane:
+    """What this device answers to clients and to other agents.
+
+    Parameters
+    ----------
+    epochs
+        The plans it holds.
+    relay
+        Runs requests.
+    """
+
+    def __init__(self, epochs: Epochs, relay: Relay) -> None:
+        self._epochs = epochs
+        self._relay = relay
+
+    def infer(
+        self, message: Any, time_left_s: float | None, on_cancel: Callable[[Callable[[], None]], object]
+    ) -> Any:
+        """Answer one ModelInfer request.
+
+        Parameters
+        ----------
+        message
+            The request: of a client, or a hop of another agent.
+        time_left_s
+            The caller's own deadline; None if it set none.
+        on_cancel
+            Takes what is to be called when the caller goes away.
+
+        Returns
+        -------
+        ModelInferResponse
+            The outputs; without any, where another device's sink stored them or a hop is acknowledged.
+
+        Raises
+        ------
+        AgentError
+            What went wrong.
+        """
+        if is_hop(message):
+            self._receive(message)
+            return open_inference_grpc_pb2.ModelInferResponse()
+        loaded, model = self.find(message.model_name, message.model_version)
+        specs = {tensor.name: tensor for tensor in model.inputs}
+        arrays = decode(message.inputs, message.raw_input_contents, specs)
+        require_all(arrays, model.inputs)
+        wanted = _wanted(message, model.outputs)
+        if len(message.id) > _LONGEST_ID:
+            raise BadRequest(f"the request's id has {len(message.id)} characters; at most {_LONGEST_ID} are taken")
+        request = message.id or uuid.uuid4().hex
+        deadline_s = _deadline_s(message, model, time_left_s)
+        outputs: Mapping[str, Array] | None
+        if model.name in loaded.flows:
+            outputs = self._relay.request(loaded, loaded.flows[model.name], arrays, request=request,
+                                          deadline_s=deadline_s, on_cancel=on_cancel)
+        else:
+            outputs = self._relay.run_segment(loaded, loaded.sessions[model.name].spec, arrays, request=request,
+                                              deadline_s=deadline_s)
+        reply = open_inference_grpc_pb2.ModelInferResponse(
+            model_name=model.name, model_version=str(loaded.epoch), id=request
+        )
+        if outputs is not None:
+            encode(outputs, wanted, reply.outputs, reply.raw_output_contents)
+        return reply
+
+    def find(self, name: str, version: str) -> tuple[LoadedPlan, FlowSpec | SegmentSpec]:
+        """Find a flow that begins here or a segment that runs here.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        version
+            An epoch as text; ``""`` for the active one.
+
+        Raises
+        ------
+        UnknownName
+            If there is none; the message says what there is.
+        """
+        loaded = self._epochs.active
+        if version:
+            # isdecimal alone takes digits of every script.
+            loaded = self._epochs.of_epoch(int(version)) if version.isascii() and version.isdecimal() else None
+        if loaded is None:
+            raise UnknownName(f"no plan {f'of version {version[:40]!r}' if version else 'is active'} "
+                              f"on device {self._epochs.device!r}")
+        if name in loaded.sessions:
+            return loaded, loaded.sessions[name].spec
+        flow = loaded.flows.get(name)
+        if flow is None:
+            known = sorted([*loaded.sessions, *(f for f in loaded.flows if loaded.is_source(f))])
+            raise UnknownName(f"no model {name[:200]!r} on device {self._epochs.device!r}; known are {known}")
+        if flow.source != loaded.device:
+            raise UnknownName(f"flow {name!r} begins on device {flow.source!r}; ask that one, "
+                              f"this is {loaded.device!r}")
+        return loaded, flow
+
+    def _receive(self, message: Any) -> None:
+        hop = read_hop(message)
+        loaded = self._epochs.loaded(hop.plan, hop.epoch)
+        if hop.to != loaded.device or hop.flow not in loaded.flows:
+            raise WrongState(f"a hop of flow {hop.flow!r} for device {hop.to!r} came to {loaded.device!r}; "
+                             "the sender's addresses or plan are not this site's")
+        arrays = decode(message.inputs, message.raw_input_contents, loaded.specs(hop.flow))
+        self._relay.receive(loaded, hop, arrays)
+
+
+def _wanted(message: Any, outputs: Sequence[TensorSpec]) -> Sequence[TensorSpec]:
+    if not message.outputs:
+        return outputs
+    known = {tensor.name: tensor for tensor in outputs}
+    names = [output.name for output in message.outputs]
+    if unknown := [name[:200] for name in names if name not in known]:
+        raise BadRequest(f"outputs {unknown} are unknown; there are {sorted(known)}")
+    if len(set(names)) != len(names):
+        raise BadRequest("an output is asked for twice")
+    return [known[name] for name in names]
+
+
+def _deadline_s(message: Any, model: FlowSpec | SegmentSpec, time_left_s: float | None) -> float:
+    if time_left_s is not None and time_left_s <= 0:
+        raise DeadlineExceeded("the request came after its deadline")
+    limits: list[float] = []
+    if _DEADLINE in message.parameters:
+        asked_s = message.parameters[_DEADLINE].double_param
+        # Written so that NaN is refused too.
+        if not asked_s > 0:
+            raise BadRequest(f"parameter {_DEADLINE!r} is {asked_s}; it is a double above 0, in seconds")
+        limits.append(asked_s)
+    if time_left_s is not None:
+        limits.append(time_left_s - min(_WAY_BACK_AT_MOST_S, _WAY_BACK * time_left_s))
+    if limits:
+        return min(*limits, 86400.0)
+    planned_s: float | None = getattr(model, "deadline_s", None)
+    return _DEFAULT_DEADLINE_S if planned_s is None else planned_s

@@ -1,0 +1,232 @@
+"""Which plans a device holds and which one new requests follow.
+
+staged (the manifest is known) -> prepared (loaded and warm) -> active -> previous (still warm) -> forgotten.
+Epochs only grow. Every loaded epoch is served, so that a request ends under the plan it began with.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from runtimes.errors import BadManifest, Exhausted, WrongState
+from runtimes.loaded import LoadedPlan
+from runtimes.session import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runtimes.assignment import Assignment
+    from runtimes.store import BlobStore
+
+State = Literal["staged", "prepared", "active", "previous"]
+_STAGED_AT_MOST = 8
+
+
+class Epochs:
+    """The plans of one device.
+
+    Parameters
+    ----------
+    device
+        Its name.
+    store
+        Its model files.
+    threads
+        The most threads of one execution.
+    max_message_bytes
+        The largest message that its server takes.
+    changed
+        Called after every change of what is loaded, with the plans that are.
+    """
+
+    def __init__(
+        self, *, device: str, store: BlobStore, threads: int, max_message_bytes: int,
+        changed: Callable[[tuple[LoadedPlan, ...]], None],
+    ) -> None:  # fmt: skip
+        self.device = device
+        self._store = store
+        self._threads = threads
+        self._max_message_bytes = max_message_bytes
+        self._changed = changed
+        # One change at a time, and loading is long: readers take the tables as they are, so a changed table
+        # is a new one.
+        self._lock = threading.RLock()
+        self._staged: dict[int, Assignment] = {}
+        self._loaded: dict[int, LoadedPlan] = {}
+        self._active = 0
+        self._previous = 0
+
+    def stage(self, assignment: Assignment) -> tuple[str, ...]:
+        """Take a manifest in; returns the SHA-256 of the blobs that are missing here.
+
+        Raises
+        ------
+        BadManifest
+            If it is for another device, its messages are too large here or an address is missing.
+        WrongState
+            If its epoch is behind the active one, or another plan has it.
+        Exhausted
+            If too many plans are staged.
+        """
+        self._check(assignment)
+        with self._lock:
+            held = self._held(assignment.epoch)
+            if held is not None and held != assignment:
+                raise WrongState(f"epoch {assignment.epoch} has plan {held.plan!r} here, with another content; "
+                                 "deploy under a higher epoch")
+            if held is None and assignment.epoch <= self._active:
+                raise WrongState(f"epoch {assignment.epoch} of plan {assignment.plan!r} is not above the active "
+                                 f"epoch {self._active} of device {self.device!r}; deploy under a higher one")
+            if held is None and len(self._staged) >= _STAGED_AT_MOST:
+                raise Exhausted(f"{_STAGED_AT_MOST} plans are staged on device {self.device!r}; activate one")
+            if held is None:
+                self._staged = {**self._staged, assignment.epoch: assignment}
+        blobs = dict.fromkeys(segment.blob for segment in assignment.segments)
+        return tuple(blob for blob in blobs if not self._store.has(blob))
+
+    def blob_bytes(self, sha256: str) -> int:
+        """Size of a blob that a held manifest names.
+
+        Raises
+        ------
+        WrongState
+            If none does: only those are stored here.
+        """
+        for assignment, _ in self.states():
+            for segment in assignment.segments:
+                if segment.blob == sha256:
+                    return segment.blob_bytes
+        raise WrongState(f"no manifest on device {self.device!r} names blob {sha256[:80]!r}; stage it first")
+
+    def prepare(self, plan: str, epoch: int, timeout_s: float) -> LoadedPlan:
+        """Load and warm up a staged plan; doing it twice is harmless.
+
+        Raises
+        ------
+        WrongState
+            If that plan is not staged under that epoch.
+        AgentError
+            If a blob is missing or damaged, or a segment cannot be loaded or run.
+        """
+        with self._lock:
+            if epoch in self._loaded:
+                return self.loaded(plan, epoch)
+            assignment = self._staged.get(epoch)
+            if assignment is None or assignment.plan != plan:
+                raise WrongState(f"plan {plan!r} is not staged under epoch {epoch} on device {self.device!r}; "
+                                 f"staged are {self._describe_staged()}")
+            deadline = time.monotonic() + timeout_s
+            sessions = {}
+            for spec in assignment.segments:
+                session = open_session(spec, self._store.read(spec.blob), self._threads)
+                session.warm_up(max(0.001, deadline - time.monotonic()))
+                sessions[spec.name] = session
+            self._staged = {e: a for e, a in self._staged.items() if e != epoch}
+            # A candidate that a later one overtook will not be activated any more.
+            self._keep({self._active, self._previous})
+            return self._load(LoadedPlan(assignment, sessions))
+
+    def activate(self, plan: str, epoch: int) -> None:
+        """Let new requests follow a loaded plan; doing it twice is harmless.
+
+        Raises
+        ------
+        WrongState
+            If it is not loaded or its epoch is behind the active one.
+        """
+        with self._lock:
+            self.loaded(plan, epoch)
+            if epoch < self._active:
+                raise WrongState(f"epoch {epoch} of plan {plan!r} is behind the active epoch {self._active} of "
+                                 f"device {self.device!r}")
+            if epoch > self._active:
+                self._switch(epoch)
+
+    def rollback(self, epoch: int) -> LoadedPlan:
+        """Let new requests follow the previous plan, under a new epoch.
+
+        Raises
+        ------
+        WrongState
+            If there is no previous plan, or the epoch is not above all that are held.
+        """
+        with self._lock:
+            previous = self._loaded.get(self._previous)
+            if previous is None:
+                raise WrongState(f"device {self.device!r} holds no previous plan to go back to")
+            highest = max((*self._loaded, *self._staged))
+            if epoch <= highest:
+                raise WrongState(f"epoch {epoch} is not above {highest}, the highest on device {self.device!r}")
+            renewed = msgspec.structs.replace(previous.assignment, epoch=epoch)
+            loaded = self._load(LoadedPlan(renewed, previous.sessions))
+            self._switch(epoch)
+            return loaded
+
+    @property
+    def active(self) -> LoadedPlan | None:
+        """The plan that new requests follow."""
+        return self._loaded.get(self._active)
+
+    def loaded(self, plan: str, epoch: int) -> LoadedPlan:
+        """Give a loaded plan.
+
+        Raises
+        ------
+        WrongState
+            If that plan is not loaded under that epoch.
+        """
+        found = self._loaded.get(epoch)
+        if found is None or found.assignment.plan != plan:
+            raise WrongState(f"device {self.device!r} does not hold plan {plan!r} under epoch {epoch}; loaded are "
+                             + (", ".join(f"{p.assignment.plan!r} at {e}" for e, p in self._loaded.items()) or "none"))
+        return found
+
+    def of_epoch(self, epoch: int) -> LoadedPlan | None:
+        """Give the plan loaded under an epoch."""
+        return self._loaded.get(epoch)
+
+    def states(self) -> tuple[tuple[Assignment, State], ...]:
+        """Every plan held, by epoch, with its state."""
+        held: list[tuple[Assignment, State]] = [(assignment, "staged") for assignment in self._staged.values()]
+        held += [(plan.assignment, self._state_of(epoch)) for epoch, plan in self._loaded.items()]
+        return tuple(sorted(held, key=lambda pair: pair[0].epoch))
+
+    def _state_of(self, epoch: int) -> State:
+        if epoch == self._active:
+            return "active"
+        return "previous" if epoch == self._previous else "prepared"
+
+    def _check(self, assignment: Assignment) -> None:
+        if assignment.device != self.device:
+            raise BadManifest(f"the assignment is for device {assignment.device!r}, this is {self.device!r}; "
+                              "look at the addresses")
+        if assignment.max_message_bytes > self._max_message_bytes:
+            raise BadManifest(f"max_message_bytes is {assignment.max_message_bytes}, this agent takes "
+                              f"{self._max_message_bytes}; start it with a larger --max-message-bytes")
+        if missing := sorted(assignment.required_peers() - assignment.peers.keys()):
+            raise BadManifest(f"peers has no address for {missing}")
+
+    def _held(self, epoch: int) -> Assignment | None:
+        loaded = self._loaded.get(epoch)
+        return loaded.assignment if loaded is not None else self._staged.get(epoch)
+
+    def _describe_staged(self) -> str:
+        return ", ".join(f"{a.plan!r} at {e}" for e, a in sorted(self._staged.items())) or "none"
+
+    def _load(self, loaded: LoadedPlan) -> LoadedPlan:
+        self._loaded = {**self._loaded, loaded.epoch: loaded}
+        self._changed(tuple(self._loaded.values()))
+        return loaded
+
+    def _switch(self, epoch: int) -> None:
+        self._previous, self._active = self._active, epoch
+        self._keep({self._active, self._previous})
+        self._staged = {e: a for e, a in self._staged.items() if e > epoch}
+
+    def _keep(self, epochs: set[int]) -> None:
+        self._loaded = {e: plan for e, plan in self._loaded.items() if e in epochs}
+        self._changed(tuple(self._loaded.values()))

@@ -1,0 +1,1 @@
+"""What executes a model file: one module per runtime, loaded only when a segment needs it."""

@@ -1,0 +1,87 @@
+"""Execute TFLite models in LiteRT, or in the older TFLite runtime where that alone has a package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runtimes.datatypes import datatype_of
+from runtimes.errors import BadManifest, Failed, MissingExtra
+
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError:
+    try:
+        from tflite_runtime.interpreter import Interpreter
+    except ImportError as error:
+        raise MissingExtra(
+            f"TFLite segments need LiteRT ({error}): pip install 'placer-joules[tflite]' on this device"
+        ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runtimes.convert import Array
+    from runtimes.session import Ports
+
+
+class TfliteExecutor:
+    """One TFLite model, loaded.
+
+    Parameters
+    ----------
+    model
+        The model file's bytes.
+    threads
+        Threads of one execution.
+    shapes
+        The exact shape of each input, by port; a model that leaves dimensions open is resized to it.
+
+    Raises
+    ------
+    BadManifest
+        If LiteRT cannot load it at these shapes.
+    """
+
+    def __init__(self, model: bytes, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        try:
+            self._interpreter = Interpreter(model_content=model, num_threads=threads)
+            for port in self._interpreter.get_input_details():
+                wanted = shapes.get(port["name"])
+                if wanted is not None and tuple(port["shape"]) != wanted:
+                    self._interpreter.resize_tensor_input(port["index"], wanted, strict=True)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise BadManifest(f"LiteRT cannot load it: {error}") from error
+        details_in = self._interpreter.get_input_details()
+        details_out = self._interpreter.get_output_details()
+        self._indices = {port["name"]: port["index"] for port in (*details_in, *details_out)}
+        self.inputs: Ports = {port["name"]: _described(port) for port in details_in}
+        self.outputs: Ports = {port["name"]: _described(port) for port in details_out}
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Execute once; arrays by port in, the arrays of ``outputs`` out.
+
+        Raises
+        ------
+        Failed
+            If the model fails on these values.
+        """
+        try:
+            for port, array in feeds.items():
+                self._interpreter.set_tensor(self._indices[port], array)
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(self._indices[port]) for port in outputs]
+        except (ValueError, RuntimeError) as error:
+            raise Failed(f"LiteRT: {error}") from error
+
+    def stop(self) -> None:
+        """Do nothing: LiteRT offers no way to end an execution under way."""
+
+
+def _described(port: Mapping[str, Any]) -> tuple[str, list[int]]:
+    dtype = np.dtype(port["dtype"])
+    # Strings are `bytes_` there; every other type is numpy's own.
+    datatype = "BYTES" if dtype.kind == "S" else datatype_of(dtype) or str(dtype)
+    return datatype, [int(d) for d in port["shape"]]

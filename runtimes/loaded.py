@@ -1,0 +1,76 @@
+"""An assignment with its sessions, and the look-ups that serving it takes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runtimes.assignment import Assignment, FlowSpec, Route, TensorSpec
+    from runtimes.session import Session
+
+
+class LoadedPlan:
+    """One device's share of a plan, ready to serve.
+
+    Parameters
+    ----------
+    assignment
+        The share.
+    sessions
+        Its segments' sessions, by name.
+    """
+
+    def __init__(self, assignment: Assignment, sessions: Mapping[str, Session]) -> None:
+        self.assignment = assignment
+        self.sessions = sessions
+        self.flows: dict[str, FlowSpec] = {flow.name: flow for flow in assignment.flows}
+        routes: defaultdict[tuple[str, str], list[Route]] = defaultdict(list)
+        for route in assignment.routes:
+            routes[route.flow, route.after].append(route)
+        self._routes = {key: tuple(found) for key, found in routes.items()}
+        self._by_flow: dict[str, tuple[tuple[int, Session], ...]] = {
+            name: tuple((i, sessions[s.name]) for i, s in enumerate(assignment.segments) if s.flow == name)
+            for name in self.flows
+        }
+        self._specs = {name: self._tensors_of(flow) for name, flow in self.flows.items()}
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under which this plan is served."""
+        return self.assignment.epoch
+
+    @property
+    def device(self) -> str:
+        """The device that this is for."""
+        return self.assignment.device
+
+    def segments(self, flow: str) -> tuple[tuple[int, Session], ...]:
+        """Sessions of a flow with their place in the file's order."""
+        return self._by_flow[flow]
+
+    def routes(self, flow: str, after: str) -> tuple[Route, ...]:
+        """Messages that leave when a segment ends, or, after ``""``, when the flow's inputs are there."""
+        return self._routes.get((flow, after), ())
+
+    def specs(self, flow: str) -> Mapping[str, TensorSpec]:
+        """Every tensor that a flow has on this device, by name."""
+        return self._specs[flow]
+
+    def is_source(self, flow: str) -> bool:
+        """Say whether a flow's data arise here."""
+        return self.flows[flow].source == self.device
+
+    def is_sink(self, flow: str) -> bool:
+        """Say whether a flow's result is needed here."""
+        return self.flows[flow].sink == self.device
+
+    def _tensors_of(self, flow: FlowSpec) -> dict[str, TensorSpec]:
+        tensors = {t.name: t for _, s in self._by_flow[flow.name] for t in (*s.spec.inputs, *s.spec.outputs)}
+        if flow.source == self.device:
+            tensors.update((t.name, t) for t in flow.inputs)
+        if flow.sink == self.device:
+            tensors.update((t.name, t) for t in flow.outputs)
+        return tensors

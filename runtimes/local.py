@@ -1,0 +1,116 @@
+"""Agents as processes of this machine, each on a free port of loopback: for demos, emulation and tests."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from runtimes.errors import Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+_STARTED = "listening on "
+_STOP_TIMEOUT_S = 10.0
+
+
+class LocalAgents:
+    """One agent process per device, for a ``with`` statement; all are stopped and their files removed after it.
+
+    Parameters
+    ----------
+    devices
+        The devices' names.
+    threads
+        The most threads of one execution; every processor if not given.
+    start_timeout_s
+        By when all must listen.
+    """
+
+    def __init__(
+        self, devices: Sequence[str], *, threads: int | None = None, start_timeout_s: float = 30.0
+    ) -> None:
+        self._devices = tuple(devices)
+        self._threads = threads
+        self._start_timeout_s = start_timeout_s
+        self._stack = contextlib.ExitStack()
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._addresses: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        """Start them all.
+
+        Raises
+        ------
+        Unreachable
+            If one does not listen in time; the message has what it said.
+        """
+        with self._stack:
+            directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="placer-agents-")))
+            self._stack.callback(self._stop_all)
+            # All at once: what takes long is the interpreter's start.
+            for index, device in enumerate(self._devices):
+                self._processes[device] = self._spawn(device, directory / str(index))
+            deadline = time.monotonic() + self._start_timeout_s
+            for device, process in self._processes.items():
+                self._addresses[device] = _await_address(device, process, deadline)
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Address of each device's agent, ``host:port``."""
+        return dict(self._addresses)
+
+    def process(self, device: str) -> subprocess.Popen[str]:
+        """Give a device's process, for those who want to disturb it."""
+        return self._processes[device]
+
+    def _spawn(self, device: str, store: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "runtimes", "--name", device, "--store", str(store)]
+        if self._threads is not None:
+            command += ["--threads", str(self._threads)]
+        log = self._stack.enter_context((store.parent / f"{store.name}.log").open("w+"))
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
+
+    def _stop_all(self) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def _await_address(device: str, process: subprocess.Popen[str], deadline: float) -> str:
+    # A pipe cannot be read with a timeout on every system; a thread that is done with it can be.
+    lines: list[str] = []
+    stdout = process.stdout
+    if stdout is None:
+        raise Unreachable(f"the agent of device {device!r} was started without a pipe to hear it")
+    reader = threading.Thread(target=lambda: lines.append(stdout.readline()), daemon=True)
+    reader.start()
+    reader.join(max(0.0, deadline - time.monotonic()))
+    if not lines or not lines[0].startswith(_STARTED):
+        code = process.poll()
+        state = "is still starting" if code is None else f"ended with code {code}"
+        raise Unreachable(f"the agent of device {device!r} does not listen: it {state}; "
+                          "run 'python -m runtimes --help' to see whether it starts at all")
+    return lines[0].removeprefix(_STARTED).strip()

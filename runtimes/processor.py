@@ -1,0 +1,147 @@
+"""One segment at a time: the queue of a device's executions.
+
+The thread that brings an execution runs it when the device is free, so that a lone request changes threads
+nowhere; else it waits its turn and a worker takes it. The device falls free the moment a run ends: what is
+done with its outputs goes on beside the next run.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Executor as Pool
+
+    from runtimes.convert import Array
+    from runtimes.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How one execution went, in seconds: waiting for the device, running, running with its padding."""
+
+    queue_s: float
+    run_s: float
+    padded_s: float
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Execution:
+    """One run of a segment that is ready.
+
+    Parameters
+    ----------
+    order
+        Lower ones run first.
+    session
+        What runs.
+    tensors
+        Its inputs, by name.
+    deadline
+        Reading of ``time.monotonic`` at which it is worth nothing any more.
+    finish
+        Called once, with the outputs or the error, and the timing (None where it did not run).
+    """
+
+    order: tuple[int, int]
+    session: Session
+    tensors: Mapping[str, Array]
+    deadline: float
+    finish: Callable[[dict[str, Array] | AgentError, Timing | None], None]
+    ready_at: float = field(default_factory=time.monotonic)
+
+    def __lt__(self, other: Execution) -> bool:
+        return self.order < other.order
+
+
+class Processor:
+    """What runs a device's segments, one at a time.
+
+    Parameters
+    ----------
+    pool
+        The workers that run what the bringing threads do not.
+    capacity
+        How many executions may wait.
+    """
+
+    def __init__(self, pool: Pool, capacity: int) -> None:
+        self._pool = pool
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._waiting: list[Execution] = []
+        self._running: Execution | None = None
+
+    def submit(self, executions: Sequence[Execution], *, inline: bool) -> None:
+        """Queue executions that became ready together.
+
+        Parameters
+        ----------
+        executions
+            What to run; each one's ``finish`` is called from this or another thread.
+        inline
+            Whether this thread may run one of them, if the device is free and nothing stands before it.
+
+        Raises
+        ------
+        Exhausted
+            If too many are waiting; none of these was queued then.
+        """
+        with self._lock:
+            if len(self._waiting) + len(executions) > self._capacity:
+                raise Exhausted(f"{len(self._waiting)} executions are waiting on this device; try later")
+            for execution in executions:
+                heapq.heappush(self._waiting, execution)
+            if self._running is not None or not self._waiting:
+                return
+            taken = heapq.heappop(self._waiting)
+            self._running = taken
+        if inline and taken in executions:
+            self._run(taken)
+        else:
+            self._pool.submit(self._run, taken)
+
+    def stop_overdue(self, now: float) -> bool:
+        """End the run under way if its deadline has passed at ``now``; says whether there was one."""
+        with self._lock:
+            overdue = self._running is not None and self._running.deadline <= now
+            if overdue and self._running is not None:
+                # Under the lock: the run cannot end and make room for the next one meanwhile.
+                self._running.session.stop()
+            return overdue
+
+    def _run(self, execution: Execution) -> None:
+        outcome, timing = _run_once(execution)
+        with self._lock:
+            self._running = heapq.heappop(self._waiting) if self._waiting else None
+            following = self._running
+        if following is not None:
+            self._pool.submit(self._run, following)
+        execution.finish(outcome, timing)
+
+
+def _run_once(execution: Execution) -> tuple[dict[str, Array] | AgentError, Timing | None]:
+    started = time.monotonic()
+    if started >= execution.deadline:
+        return DeadlineExceeded("its turn came after the deadline"), None
+    try:
+        outputs = execution.session.run(execution.tensors)
+    except AgentError as error:
+        return error, None
+    # A fault in an executor must not take the device's only turn with it.
+    except Exception as error:
+        return Failed(f"{type(error).__name__}: {error}"), None
+    run_s = time.monotonic() - started
+    pad_s = (execution.session.spec.pad_to_s or 0.0) - run_s
+    if pad_s > 0:
+        # The device counts as busy: that is what a slower one would be.
+        time.sleep(pad_s)
+    padded_s = time.monotonic() - started if pad_s > 0 else run_s
+    return outputs, Timing(queue_s=started - execution.ready_at, run_s=run_s, padded_s=padded_s)

@@ -1,0 +1,222 @@
+"""The passages of requests through this device, and when they are given up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runtimes.errors import AgentError, Exhausted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from runtimes.assignment import FlowSpec
+    from runtimes.convert import Array
+    from runtimes.loaded import LoadedPlan
+    from runtimes.session import Session
+
+# How soon an execution that did not stop at its deadline is told again.
+_AGAIN_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A segment whose inputs are complete: its place in the file, its session and those inputs by name."""
+
+    index: int
+    session: Session
+    tensors: Mapping[str, Array]
+
+
+class Run:
+    """One request's passage: what has arrived of it and what is still to run here.
+
+    Parameters
+    ----------
+    loaded
+        The plan that it keeps from its source to its sink.
+    flow
+        Its flow.
+    key
+        Made by the source for this passage.
+    request
+        The request's id.
+    deadline
+        Reading of ``time.monotonic`` at which it is given up.
+    order
+        Its place among this device's runs: an earlier one's segments go first.
+    """
+
+    def __init__(
+        self, loaded: LoadedPlan, flow: FlowSpec, *, key: str, request: str, deadline: float, order: int
+    ) -> None:
+        self.loaded = loaded
+        self.flow = flow
+        self.key = key
+        self.request = request
+        self.deadline = deadline
+        self.order = order
+        self.resolved = threading.Event()
+        self.outcome: Mapping[str, Array] | AgentError | None = None
+        self._lock = threading.Lock()
+        self._tensors: dict[str, Array] = {}
+        self._unstarted = list(loaded.segments(flow.name))
+        self._unfinished = len(self._unstarted)
+        self._awaits_result = loaded.is_sink(flow.name)
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over here, well or badly."""
+        return self._closed
+
+    @property
+    def remaining_s(self) -> float:
+        """Time left, in seconds; negative after the deadline."""
+        return self.deadline - time.monotonic()
+
+    def arrive(self, arrays: Mapping[str, Array]) -> tuple[list[Ready], dict[str, Array] | None]:
+        """Take tensors in.
+
+        Returns
+        -------
+        tuple
+            The segments that became ready, each given out once, in the file's order; and the flow's result,
+            if this is its sink and these tensors completed it, else None.
+        """
+        with self._lock:
+            if self._closed:
+                return [], None
+            # A tensor that is here already stays: a message that comes twice changes nothing.
+            self._tensors = {**arrays, **self._tensors}
+            have = self._tensors
+            ready = [
+                Ready(index=i, session=s, tensors={t.name: have[t.name] for t in s.spec.inputs})
+                for i, s in self._unstarted
+                if all(t.name in have for t in s.spec.inputs)
+            ]
+            started = {r.index for r in ready}
+            self._unstarted = [(i, s) for i, s in self._unstarted if i not in started]
+            if not self._awaits_result or not all(t.name in have for t in self.flow.outputs):
+                return ready, None
+            self._awaits_result = False
+            return ready, {t.name: self._tensors[t.name] for t in self.flow.outputs}
+
+    def segment_finished(self) -> None:
+        """Count one segment as done."""
+        with self._lock:
+            self._unfinished -= 1
+
+    def is_over(self) -> bool:
+        """Say whether nothing more is to happen here; a source that is no sink still waits for word."""
+        with self._lock:
+            waits_for_word = self.flow.source == self.loaded.device and not self.resolved.is_set()
+            return self._unfinished == 0 and not self._awaits_result and not waits_for_word
+
+    def resolve(self, outcome: Mapping[str, Array] | AgentError | None) -> None:
+        """Give the source's waiting client its outcome; the first one counts. None: it is at the sink."""
+        with self._lock:
+            if not self.resolved.is_set():
+                self.outcome = outcome
+                self.resolved.set()
+
+    def close(self) -> None:
+        """Let go of its tensors; nothing that arrives later is taken."""
+        with self._lock:
+            self._closed = True
+            self._tensors = {}
+            self._unstarted = []
+
+
+class RunTable:
+    """The open runs of a device.
+
+    Parameters
+    ----------
+    capacity
+        How many may be open.
+    stop_overdue
+        Ends an execution that is past its deadline at the given reading of ``time.monotonic``, and says
+        whether there was one.
+    """
+
+    def __init__(self, capacity: int, stop_overdue: Callable[[float], bool]) -> None:
+        self._capacity = capacity
+        self._stop_overdue = stop_overdue
+        self._changed = threading.Condition()
+        self._runs: dict[tuple[int, str], Run] = {}
+        self._opened = 0
+        self._wake_at = float("inf")
+        self._stopped = False
+        self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
+        self._sweeper.start()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def open(self, loaded: LoadedPlan, flow: FlowSpec, *, key: str, request: str, deadline: float) -> Run:
+        """Find a run, or open it.
+
+        Raises
+        ------
+        Exhausted
+            If too many are open.
+        """
+        with self._changed:
+            found = self._runs.get((loaded.epoch, key))
+            if found is not None:
+                return found
+            if len(self._runs) >= self._capacity:
+                raise Exhausted(f"{self._capacity} requests are open on device {loaded.device!r}; try later")
+            self._opened += 1
+            run = Run(loaded, flow, key=key, request=request, deadline=deadline, order=self._opened)
+            self._runs[loaded.epoch, key] = run
+            self._watch(deadline)
+            return run
+
+    def watch(self, deadline: float) -> None:
+        """See to it that executions overdue at ``deadline`` are stopped."""
+        with self._changed:
+            self._watch(deadline)
+
+    def get(self, epoch: int, key: str) -> Run | None:
+        """Find an open run."""
+        return self._runs.get((epoch, key))
+
+    def close(self, run: Run) -> None:
+        """End a run, for whatever reason."""
+        run.close()
+        with self._changed:
+            self._runs.pop((run.loaded.epoch, run.key), None)
+
+    def stop(self) -> None:
+        """End the thread that watches deadlines."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._sweeper.join()
+
+    def _watch(self, deadline: float) -> None:
+        # Woken only for an earlier deadline: a steady stream of requests costs one wake-up per deadline.
+        if deadline < self._wake_at:
+            self._wake_at = deadline
+            self._changed.notify()
+
+    def _sweep(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopped and (left_s := self._wake_at - time.monotonic()) > 0:
+                    self._changed.wait(min(left_s, threading.TIMEOUT_MAX))
+                if self._stopped:
+                    return
+                now = time.monotonic()
+                overdue = [run for run in self._runs.values() if run.deadline <= now]
+                for run in overdue:
+                    del self._runs[run.loaded.epoch, run.key]
+                self._wake_at = min((run.deadline for run in self._runs.values()), default=float("inf"))
+            for run in overdue:
+                run.close()
+            if self._stop_overdue(now):
+                self.watch(now + _AGAIN_S)

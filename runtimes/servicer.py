@@ -1,0 +1,98 @@
+"""The Open Inference Protocol's service, a thin face of the data plane."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from runtimes.errors import AgentError, UnknownName
+from runtimes.protos import open_inference_grpc_pb2 as oip
+from runtimes.rpc import answers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import grpc
+
+    from runtimes.assignment import TensorSpec
+    from runtimes.dataplane import DataPlane
+
+
+class InferenceServicer:
+    """Answers GRPCInferenceService; one method per call of the protocol."""
+
+    def __init__(self, device: str, dataplane: DataPlane) -> None:
+        self._device = device
+        self._dataplane = dataplane
+
+    @answers
+    def server_live(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Say that the agent runs."""
+        return oip.ServerLiveResponse(live=True)
+
+    @answers
+    def server_ready(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Say that the agent takes requests; which models it has is ``model_ready``'s answer."""
+        return oip.ServerReadyResponse(ready=True)
+
+    @answers
+    def model_ready(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Say whether a flow begins here or a segment runs here."""
+        try:
+            self._dataplane.find(request.name, request.version)
+        except UnknownName:
+            return oip.ModelReadyResponse(ready=False)
+        return oip.ModelReadyResponse(ready=True)
+
+    @answers
+    def server_metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Name the device and the software."""
+        return oip.ServerMetadataResponse(name=self._device, version=software_version(), extensions=["model_stream"])
+
+    @answers
+    def model_metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Describe the tensors of a flow or segment."""
+        loaded, model = self._dataplane.find(request.name, request.version)
+        reply = oip.ModelMetadataResponse(
+            name=model.name, versions=[str(loaded.epoch)], platform=getattr(model, "runtime", "placer_flow")
+        )
+        _describe(reply.inputs, model.inputs)
+        _describe(reply.outputs, model.outputs)
+        return reply
+
+    @answers
+    def model_infer(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Run a flow or a segment, or take a hop."""
+        return self._dataplane.infer(request, _time_left_s(context), context.add_callback)
+
+    def model_stream_infer(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Run the requests of a stream one after the other; one that fails does not end it."""
+        for request in requests:
+            try:
+                reply = self._dataplane.infer(request, _time_left_s(context), context.add_callback)
+            except AgentError as error:
+                yield oip.ModelStreamInferResponse(
+                    error_message=f"{error.status}: {error}",
+                    infer_response=oip.ModelInferResponse(id=request.id),
+                )
+            else:
+                yield oip.ModelStreamInferResponse(infer_response=reply)
+
+
+def software_version() -> str:
+    """Version of the installed distribution; ``"unknown"`` in a bare checkout."""
+    try:
+        return version("placer-joules")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _describe(field: Any, tensors: Sequence[TensorSpec]) -> None:
+    for tensor in tensors:
+        field.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
+
+
+def _time_left_s(context: grpc.ServicerContext) -> float | None:
+    left_s = context.time_remaining()
+    # Without a deadline grpc gives None, or a time of some centuries.
+    return None if left_s is None or left_s > 1e8 else float(left_s)

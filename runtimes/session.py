@@ -1,0 +1,162 @@
+"""A segment loaded into its executor, checked against its spec and ready to run."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from runtimes.convert import zeros
+from runtimes.datatypes import DATATYPES
+from runtimes.errors import AgentError, BadManifest, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runtimes.assignment import SegmentSpec, TensorSpec
+    from runtimes.convert import Array
+
+    # Datatype and dimensions of each port; an open dimension is anything but a number.
+    Ports = Mapping[str, tuple[str, Sequence[Any]]]
+
+
+class Executor(Protocol):
+    """What a runtime offers; a Protocol, so that each loads its own library only when it is needed."""
+
+    inputs: Ports
+    outputs: Ports
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Execute once; arrays by port in, the arrays of ``outputs`` out."""
+
+    def stop(self) -> None:
+        """End the execution under way, from another thread, where the runtime can."""
+
+
+class Session:
+    """One segment, loaded and checked.
+
+    Parameters
+    ----------
+    spec
+        The segment.
+    executor
+        Its model file, loaded.
+
+    Raises
+    ------
+    BadManifest
+        If the model's ports are not what the spec says.
+    """
+
+    def __init__(self, spec: SegmentSpec, executor: Executor) -> None:
+        self.spec = spec
+        self._executor = executor
+        self._output_ports = [tensor.port for tensor in spec.outputs]
+        _check_ports(spec, "input", spec.inputs, executor.inputs, every=True)
+        _check_ports(spec, "output", spec.outputs, executor.outputs, every=False)
+
+    def run(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Execute once.
+
+        Parameters
+        ----------
+        tensors
+            At least the segment's inputs, by tensor name.
+
+        Returns
+        -------
+        dict
+            Its outputs by tensor name.
+
+        Raises
+        ------
+        Failed
+            If the model fails on these values or gives others than the spec says.
+        DeadlineExceeded
+            If ``stop`` ended it.
+        """
+        feeds = {tensor.port: tensors[tensor.name] for tensor in self.spec.inputs}
+        made = self._executor.run(feeds, self._output_ports)
+        for tensor, array in zip(self.spec.outputs, made, strict=True):
+            if array.dtype != DATATYPES[tensor.dtype] or array.shape != tensor.shape:
+                raise Failed(f"output {tensor.name!r} came as {array.dtype}{list(array.shape)}; "
+                             f"{tensor.dtype}{list(tensor.shape)} was planned")
+        return {tensor.name: array for tensor, array in zip(self.spec.outputs, made, strict=True)}
+
+    def warm_up(self, timeout_s: float) -> None:
+        """Execute once on zeros, for at most ``timeout_s``, so that the first request finds it warm.
+
+        Raises
+        ------
+        AgentError
+            As ``run`` does.
+        """
+        timer = threading.Timer(timeout_s, self.stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            self.run({tensor.name: zeros(tensor) for tensor in self.spec.inputs})
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def stop(self) -> None:
+        """End the execution under way, from another thread, where the runtime can."""
+        self._executor.stop()
+
+
+def open_session(spec: SegmentSpec, model: bytes, threads_limit: int) -> Session:
+    """Load a segment's model file.
+
+    Parameters
+    ----------
+    spec
+        The segment.
+    model
+        The bytes of its model file.
+    threads_limit
+        The most threads that this device gives to one execution.
+
+    Raises
+    ------
+    MissingExtra
+        If its runtime is not installed.
+    BadManifest
+        If the model cannot be loaded or its ports are not what the spec says.
+    """
+    threads = min(spec.threads, threads_limit)
+    try:
+        return Session(spec, _load(spec, model, threads))
+    except AgentError as error:
+        raise type(error)(f"segment {spec.name!r}: {error}") from error
+
+
+def _load(spec: SegmentSpec, model: bytes, threads: int) -> Executor:
+    # Imported here: a device has one runtime's package and need not have the other's.
+    if spec.runtime == "onnx":
+        from runtimes.executors.onnx import OnnxExecutor
+
+        return OnnxExecutor(model, threads)
+    from runtimes.executors.tflite import TfliteExecutor
+
+    return TfliteExecutor(model, threads, {tensor.port: tensor.shape for tensor in spec.inputs})
+
+
+def _check_ports(
+    spec: SegmentSpec, kind: str, tensors: Sequence[TensorSpec],
+    ports: Ports, *, every: bool,
+) -> None:  # fmt: skip
+    named = {tensor.port for tensor in tensors}
+    if unknown := sorted(named - ports.keys()):
+        raise BadManifest(f"{kind} ports {unknown} are not in the model, which has {sorted(ports)}")
+    if every and (unfed := sorted(ports.keys() - named)):
+        raise BadManifest(f"{kind} ports {unfed} of the model are not in the segment, which has {sorted(named)}")
+    for tensor in tensors:
+        datatype, shape = ports[tensor.port]
+        fits = len(shape) == len(tensor.shape) and all(
+            not isinstance(dimension, int) or dimension < 0 or dimension == planned
+            for dimension, planned in zip(shape, tensor.shape, strict=True)
+        )
+        if datatype != tensor.dtype or not fits:
+            raise BadManifest(f"{kind} port {tensor.port!r} is {datatype}{list(shape)} in the model and "
+                              f"{tensor.dtype}{list(tensor.shape)} in segment {spec.name!r}")
