@@ -12,13 +12,13 @@ import networkx as nx
 import onnx
 
 from placer.errors import ProblemError
-from placer.onnx_file import load_onnx
-from placer.onnx_nodes import OnnxNodes, split_nodes
+from placer.onnx_fold import open_bound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from placer.graph import ModelGraph, Tensor
+    from placer.onnx_nodes import OnnxNodes
 
 # One protobuf message cannot be larger.
 _MAX_BLOB_BYTES = 2**31 - 1
@@ -131,13 +131,12 @@ def _onnx_parts(
     owner: Mapping[str, int],
     boundaries: Sequence[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]],
 ) -> list[bytes]:
-    model, sha256 = load_onnx(graph.path)
-    _refuse_changed(graph, sha256)
-    nodes = split_nodes(graph.path, model)
+    bound = open_bound(graph.path, {tensor.name: tensor.shape for tensor in graph.inputs})
+    _refuse_changed(graph, bound.sha256)
     blobs = []
     for index, (inputs, outputs) in enumerate(boundaries):
-        inside = [place for place, name in enumerate(nodes.names) if owner[name] == index]
-        part = _onnx_part(model, nodes, inside, inputs, outputs)
+        inside = [place for place, name in enumerate(bound.nodes.names) if owner[name] == index]
+        part = _onnx_part(bound.model, bound.nodes, inside, inputs, outputs)
         part.graph.name = f"{graph.name}/{index}"
         size = part.ByteSize()
         if size > _MAX_BLOB_BYTES:

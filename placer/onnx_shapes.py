@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Shape inference looks into constants only for shapes, axes and the like; weights would only be copied.
 _SMALL_CONSTANT_ELEMENTS = 1024
 
+# By definition these answer with as many elements as the data has it.
+_COUNTING = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress"})
+
 Shaped = tuple[tuple[int, ...], str]
 
 
@@ -106,7 +109,7 @@ def infer_shapes(
     ProblemError
         A tensor's shape stays unknown, depends on the data, or the value is no tensor.
     """
-    inferred = _inferred(model, nodes, input_shapes)
+    inferred = inferred_values(model, nodes, input_shapes)
     found: dict[str, Shaped] = {}
     missing: dict[str, str] = {}
     live = {value.name for value in model.graph.output} | {name for reads in nodes.reads for name in reads}
@@ -128,13 +131,23 @@ def infer_shapes(
         if shaped is not None:
             found.setdefault(name, shaped)
     unknown = {name: whose for name, whose in missing.items() if name not in found}
+    for op_name, node in zip(nodes.names, nodes.nodes, strict=True):
+        for name in node.output:
+            if node.op_type in _COUNTING and name in unknown:
+                raise ProblemError(
+                    f"{path}: op {op_name!r} ({node.op_type}): the shape of {name!r} depends on the data; "
+                    "such a model cannot be placed op by op"
+                )
     if unknown:
         found.update(_run_shapes(path, model, nodes, input_shapes, unknown))
     return found
 
 
-def _inferred(model: Any, nodes: OnnxNodes, input_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Run ONNX's shape inference on a copy without weights, in which the inputs are bound."""
+def inferred_values(model: Any, nodes: OnnxNodes, input_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return a ValueInfoProto of every value of a model that ONNX's shape inference, or the file, describes.
+
+    Inference runs on a copy without weights, in which the inputs are bound.
+    """
     graph = model.graph
     skeleton = onnx.ModelProto(ir_version=max(model.ir_version, 4))
     skeleton.opset_import.extend(model.opset_import)

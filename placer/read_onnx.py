@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from placer.errors import ProblemError
 from placer.graph import DTYPE_BYTES, ModelGraph, Op, Tensor
-from placer.onnx_file import load_onnx
+from placer.onnx_fold import open_bound
 from placer.onnx_macs import count_macs, multiplies_integers
-from placer.onnx_nodes import OnnxNodes, split_nodes
-from placer.onnx_shapes import Shaped, bound_inputs, infer_shapes
+from placer.onnx_shapes import Shaped, infer_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from placer.onnx_nodes import OnnxNodes
 
 _NUMERIC = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 _NO_BINDINGS: Mapping[str, Sequence[int]] = MappingProxyType({})
@@ -37,10 +38,10 @@ def read_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] = _NO_BINDIN
     ProblemError
         The file is no usable model, a dimension stays open, or a tensor has no shape; the message names it.
     """
-    model, sha256 = load_onnx(path)
     where = str(path)
-    nodes = split_nodes(where, model)
-    shapes = infer_shapes(where, model, nodes, bound_inputs(where, nodes, inputs))
+    bound = open_bound(where, inputs)
+    model, nodes = bound.model, bound.nodes
+    shapes = infer_shapes(where, model, nodes, bound.input_shapes)
 
     tensors: dict[str, Tensor] = {}
 
@@ -66,7 +67,7 @@ def read_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] = _NO_BINDIN
                 type=node.op_type,
                 macs=count_macs(node, _of_node(node, reads, shapes), model),
                 weights_bytes=sum(_constant_bytes(nodes, shapes, constant) for constant in weights),
-                weights_id=f"{sha256[:16]}/{'+'.join(weights)}" if weights else "",
+                weights_id=f"{bound.sha256[:16]}/{'+'.join(weights)}" if weights else "",
                 inputs=tuple(value.name for value in taken),
                 outputs=tuple(value.name for value in made),
                 workspace_bytes=sum(value.bytes for value in (*taken, *made)),
@@ -76,7 +77,7 @@ def read_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] = _NO_BINDIN
         name=Path(path).stem,
         format="onnx",
         path=where,
-        sha256=sha256,
+        sha256=bound.sha256,
         numeric=_numeric(nodes, ops, shapes),
         inputs=model_inputs,
         outputs=tuple(tensor(value.name, "output") for value in model.graph.output),
