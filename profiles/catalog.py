@@ -194,9 +194,7 @@ class Catalog:
     def _file(self, folder: str, name: str) -> Traversable:
         known = self._ids(folder)
         if name not in known:
-            raise CatalogError(
-                f"{name!r} is no {folder[:-1]} profile of the catalog; {choices(name, known, limit=60)}"
-            )
+            raise CatalogError(f"{name!r} is no {folder[:-1]} profile of the catalog; {choices(name, known, limit=60)}")
         return self._root.joinpath(folder, f"{name}.yaml")
 
     def _named(self, profile: T, found: str, name: str) -> T:
@@ -214,8 +212,7 @@ class Catalog:
                     )
             if figure.origin == "declared":
                 raise CatalogError(
-                    f"{file.name}: {path}.origin: the catalog holds no declared figures; "
-                    "write measured, fitted or spec"
+                    f"{file.name}: {path}.origin: the catalog holds no declared figures; write measured, fitted or spec"
                 )
         return value
 

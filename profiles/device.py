@@ -72,7 +72,7 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         The mode it ran in.
     macs
         Multiply-accumulates of one inference.
-    seconds_s
+    seconds
         Mean latency of one inference.
     power_w
         Mean power meanwhile, idle power included.
@@ -81,13 +81,13 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     model: str
     mode: str
     macs: float
-    seconds_s: Figure
+    seconds: Figure
     power_w: Figure
 
     def __post_init__(self) -> None:
         require_name("benchmark", self.model)
         require_positive("macs", self.macs)
-        require_positive("seconds_s", self.seconds_s.value)
+        require_positive("seconds", self.seconds.value)
 
 
 class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

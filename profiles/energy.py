@@ -56,7 +56,7 @@ class TransferCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     receiver_fraction: float
 
 
-def compute_j(device: Device, mode: Mode, seconds_s: float) -> float:
+def compute_j(device: Device, mode: Mode, seconds: float) -> float:
     """Return the joules above idle of computing for some seconds.
 
     ``E = (P_active - P_idle) * t * PUE``. Idle power is counted once for the device and not per op;
@@ -68,7 +68,7 @@ def compute_j(device: Device, mode: Mode, seconds_s: float) -> float:
         Where the op runs.
     mode
         The mode it runs in.
-    seconds_s
+    seconds
         How long it runs.
 
     Raises
@@ -76,8 +76,8 @@ def compute_j(device: Device, mode: Mode, seconds_s: float) -> float:
     ProfileError
         If the seconds are negative or not finite.
     """
-    require_not_negative("seconds_s", seconds_s)
-    return (mode.active_w.value - device.idle_w.value) * seconds_s * device.pue
+    require_not_negative("seconds", seconds)
+    return (mode.active_w.value - device.idle_w.value) * seconds * device.pue
 
 
 def segment_j(device: Device, mode: Mode) -> float:
@@ -106,14 +106,14 @@ def wait_w(device: Device) -> float:
     return device.wait_w.value * device.pue
 
 
-def facility_j(joules_j: float, pue: float) -> float:
+def facility_j(joules: float, pue: float) -> float:
     """Return what a facility adds to the joules of its machines: ``E * (PUE - 1)``.
 
     PUE is total facility energy over IT equipment energy (ISO/IEC 30134-2).
 
     Parameters
     ----------
-    joules_j
+    joules
         At the machine's own boundary, without PUE.
     pue
         At least 1.
@@ -123,10 +123,10 @@ def facility_j(joules_j: float, pue: float) -> float:
     ProfileError
         If a number is out of its range.
     """
-    require_not_negative("joules_j", joules_j)
+    require_not_negative("joules", joules)
     if not (math.isfinite(pue) and pue >= 1):
         raise ProfileError(f"pue is {pue!r}: give a finite number of at least 1")
-    return joules_j * (pue - 1)
+    return joules * (pue - 1)
 
 
 def tail_j(profile: LinkProfile, gap_s: float) -> float:

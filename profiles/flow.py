@@ -79,9 +79,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         require_name("flow", self.name)
         require_positive("rate_hz", self.rate_hz)
         if self.deadline_s is not None and not (math.isfinite(self.deadline_s) and self.deadline_s > 0):
-            raise ProfileError(
-                f"deadline_s is {self.deadline_s!r}: give a number larger than zero, or leave it out"
-            )
+            raise ProfileError(f"deadline_s is {self.deadline_s!r}: give a number larger than zero, or leave it out")
         if len(self.stages) != 1:
             raise ProfileError(
                 f"flow {self.name!r} has {len(self.stages)} stages: this version plans flows of exactly one"

@@ -100,9 +100,7 @@ def resolve_device(entry: DeviceEntry, catalog: Catalog, zones: Sequence[str], p
         )
 
 
-def resolve_links(
-    entry: LinkEntry, catalog: Catalog, devices: Sequence[str], place: Place
-) -> tuple[Link, ...]:
+def resolve_links(entry: LinkEntry, catalog: Catalog, devices: Sequence[str], place: Place) -> tuple[Link, ...]:
     """Make one link of a site's entry, or two where it goes both ways.
 
     Parameters
@@ -135,14 +133,12 @@ def _modes(entry: DeviceEntry, base: DeviceProfile | None, place: Place) -> tupl
     if entry.modes is None:
         if base is None:
             raise place.at("modes").error(
-                "a device without a profile needs at least one mode: "
-                "{name, numeric, active_w, segment_s, s_per_mac}"
+                "a device without a profile needs at least one mode: {name, numeric, active_w, segment_s, s_per_mac}"
             )
         return base.modes
     known = {mode.name: mode for mode in base.modes} if base else {}
     return tuple(
-        _mode(mode, known.get(mode.name), place.at(f"modes[{index}]"))
-        for index, mode in enumerate(entry.modes)
+        _mode(mode, known.get(mode.name), place.at(f"modes[{index}]")) for index, mode in enumerate(entry.modes)
     )
 
 
@@ -259,5 +255,3 @@ def _figure(number: Number | None, place: Place) -> Figure | None:
             year=number.year,
             note=number.note,
         )
-
-

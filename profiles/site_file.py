@@ -119,9 +119,7 @@ def _check_pairs(links: Iterable[Link], place: Place) -> None:
     for link in links:
         pair = (link.source, link.target)
         if pair in seen:
-            raise place.error(
-                f"two links go from {link.source!r} to {link.target!r}: keep one (both_ways makes two)"
-            )
+            raise place.error(f"two links go from {link.source!r} to {link.target!r}: keep one (both_ways makes two)")
         seen.add(pair)
 
 
