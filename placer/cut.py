@@ -12,7 +12,8 @@ import networkx as nx
 import onnx
 
 from placer.errors import ProblemError
-from placer.onnx_fold import open_bound
+from placer.onnx_file import load_onnx
+from placer.onnx_fold import bind_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,8 +132,9 @@ def _onnx_parts(
     owner: Mapping[str, int],
     boundaries: Sequence[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]],
 ) -> list[bytes]:
-    bound = open_bound(graph.path, {tensor.name: tensor.shape for tensor in graph.inputs})
-    _refuse_changed(graph, bound.sha256)
+    model, sha256 = load_onnx(graph.path)
+    _refuse_changed(graph, sha256)
+    bound = bind_inputs(graph.path, model, {tensor.name: tensor.shape for tensor in graph.inputs})
     blobs = []
     for index, (inputs, outputs) in enumerate(boundaries):
         inside = [place for place, name in enumerate(bound.nodes.names) if owner[name] == index]

@@ -1,4 +1,4 @@
-"""Opens an ONNX model with its input shapes fixed, and turns what only asks for shapes into constants.
+"""Fixes the input shapes of an ONNX model, and turns what only asks for shapes into constants.
 
 Once the inputs are bound, a Shape node answers the same in every inference. Left as an op it would carry a
 whole tensor to another device, and that tensor's label along with it, only to read off its dimensions.
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from placer.onnx_file import load_onnx
 from placer.onnx_nodes import OnnxNodes, split_nodes
 from placer.onnx_shapes import bound_inputs, concrete_shape, inferred_values
 
@@ -33,32 +32,30 @@ class BoundModel:
         Its ops and constants.
     input_shapes
         Concrete shape of every input.
-    sha256
-        Digest of the file.
     """
 
     model: Any
     nodes: OnnxNodes
     input_shapes: Mapping[str, tuple[int, ...]]
-    sha256: str
 
 
-def open_bound(path: str, bindings: Mapping[str, Sequence[int]]) -> BoundModel:
-    """Read an ONNX file and fix its input shapes; the file itself is not changed.
+def bind_inputs(path: str, model: Any, bindings: Mapping[str, Sequence[int]]) -> BoundModel:
+    """Fix the input shapes of a model that was read.
 
     Parameters
     ----------
     path
-        The .onnx file.
+        The file it came from, for messages.
+    model
+        The onnx.ModelProto; it is changed in memory, so hand over a fresh one.
     bindings
         Whole shapes for inputs with dynamic dimensions, by input name.
 
     Raises
     ------
     ProblemError
-        The file is no usable model, or a dimension stays open.
+        The graph is none that can be placed, or a dimension stays open.
     """
-    model, sha256 = load_onnx(path)
     nodes = split_nodes(path, model)
     shapes = bound_inputs(path, nodes, bindings)
     values = inferred_values(model, nodes, shapes)
@@ -72,7 +69,7 @@ def open_bound(path: str, bindings: Mapping[str, Sequence[int]]) -> BoundModel:
                     )
                 )
         nodes = split_nodes(path, model)
-    return BoundModel(model=model, nodes=nodes, input_shapes=shapes, sha256=sha256)
+    return BoundModel(model=model, nodes=nodes, input_shapes=shapes)
 
 
 def _answered(node: Any, values: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]] | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from placer.errors import ProblemError
 from placer.graph import DTYPE_BYTES, ModelGraph, Op, Tensor
-from placer.onnx_fold import open_bound
+from placer.onnx_file import load_onnx
+from placer.onnx_fold import bind_inputs
 from placer.onnx_macs import count_macs, multiplies_integers
 from placer.onnx_shapes import Shaped, infer_shapes
 
@@ -39,7 +40,8 @@ def read_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] = _NO_BINDIN
         The file is no usable model, a dimension stays open, or a tensor has no shape; the message names it.
     """
     where = str(path)
-    bound = open_bound(where, inputs)
+    file_model, sha256 = load_onnx(path)
+    bound = bind_inputs(where, file_model, inputs)
     model, nodes = bound.model, bound.nodes
     shapes = infer_shapes(where, model, nodes, bound.input_shapes)
 
@@ -67,7 +69,7 @@ def read_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] = _NO_BINDIN
                 type=node.op_type,
                 macs=count_macs(node, _of_node(node, reads, shapes), model),
                 weights_bytes=sum(_constant_bytes(nodes, shapes, constant) for constant in weights),
-                weights_id=f"{bound.sha256[:16]}/{'+'.join(weights)}" if weights else "",
+                weights_id=f"{sha256[:16]}/{'+'.join(weights)}" if weights else "",
                 inputs=tuple(value.name for value in taken),
                 outputs=tuple(value.name for value in made),
                 workspace_bytes=sum(value.bytes for value in (*taken, *made)),
@@ -77,7 +79,7 @@ def read_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] = _NO_BINDIN
         name=Path(path).stem,
         format="onnx",
         path=where,
-        sha256=bound.sha256,
+        sha256=sha256,
         numeric=_numeric(nodes, ops, shapes),
         inputs=model_inputs,
         outputs=tuple(tensor(value.name, "output") for value in model.graph.output),

@@ -136,9 +136,6 @@ SMALL_MODELS = {
 }
 """ONNX models in the text format of onnx.parser: each is a case that cutting can get wrong."""
 
-LIGHT_MODELS = ("densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet")
-HEAVY_MODELS = ("bvlc_alexnet", "vgg19", "zfnet512")
-
 
 def with_random_weights(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
     """Replace the weights that a light_* model makes by ConstantOfShape with random ones that keep signals finite."""
