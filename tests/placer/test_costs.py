@@ -1,0 +1,98 @@
+import pytest
+
+from placer.costs import Cost, CostTable, cost_table, fitted, measured
+from placer.errors import ProblemError
+from placer.read_onnx import read_onnx
+from profiles import Device, DeviceProfile, Figure, Mode
+
+
+def figure(value, origin="measured", uncertainty=None, source="paper"):
+    return Figure(value=value, source=source, origin=origin, relative_uncertainty=uncertainty)
+
+
+def device(name="box", numerics=("fp32",), *, idle_w=2.0, pue=1.0, costs="profile", rate=None):
+    modes = tuple(
+        Mode(
+            name=f"cpu{place}-{numeric}",
+            numeric=numeric,
+            active_w=figure(10.0, uncertainty=0.04, source="meter"),
+            segment_s=figure(0.001),
+            s_per_mac=rate or figure(1e-9, uncertainty=0.03),
+        )
+        for place, numeric in enumerate(numerics)
+    )
+    profile = DeviceProfile(id=name, name=name, tier="edge", boundary="board", idle_w=figure(idle_w), modes=modes)
+    return Device(
+        name=name,
+        profile=profile,
+        zone="floor",
+        tier="edge",
+        boundary="board",
+        idle_w=figure(idle_w),
+        wait_w=None,
+        memory_bytes=None,
+        always_on=True,
+        pue=pue,
+        costs=costs,
+        modes=modes,
+    )
+
+
+@pytest.fixture(scope="module")
+def graph(small):
+    return read_onnx(small("if_captures"))
+
+
+def test_fitted_seconds_are_per_mac_and_joules_above_idle_with_pue(graph):
+    table = fitted(graph, device(pue=1.5))
+    cost = table.cost("y0", "box", "cpu0-fp32")
+    assert cost.seconds == pytest.approx(24e-9)  # the segment's own seconds are not in it
+    assert cost.joules == pytest.approx((10 - 2) * 24e-9 * 1.5)
+    assert (cost.origin, cost.source) == ("fitted", "paper, meter")
+    assert cost.relative_uncertainty == pytest.approx(0.05)
+    assert table.cost("y", "box", "cpu0-fp32").seconds == 0
+
+
+def test_a_declared_rate_stays_declared(graph):
+    rate = figure(1e-9, origin="declared", source="site.yaml")
+    cost = fitted(graph, device(rate=rate)).cost("y0", "box", "cpu0-fp32")
+    assert (cost.origin, cost.source) == ("declared", "site.yaml, meter, paper")
+
+
+def test_every_fitting_mode_is_an_option_and_no_other(graph):
+    table = cost_table(graph, [device("a", ("fp32", "int8")), device("b", ("fp32", "fp32")), device("c", ("int8",))])
+    assert [(name, mode) for name, mode, _ in table.options("y0")] == [
+        ("a", "cpu0-fp32"),
+        ("b", "cpu0-fp32"),
+        ("b", "cpu1-fp32"),
+    ]
+
+
+def test_a_numeric_format_nobody_computes_in_is_refused(graph):
+    with pytest.raises(ProblemError, match=r"computes in fp32, but device 'npu' has only cpu0-int8 \(int8\)"):
+        fitted(graph, device("npu", ("int8",)))
+    with pytest.raises(ProblemError, match=r"no device has a mode for that: 'npu' has only cpu0-int8 \(int8\)"):
+        cost_table(graph, [device("npu", ("int8",))])
+
+
+def test_measured_seconds_come_from_this_host(graph):
+    table = cost_table(graph, [device(costs="measured")], runs=3)
+    cost = table.cost("y0", "box", "cpu0-fp32")
+    assert cost.origin == "measured"
+    assert cost.seconds > 0
+    assert cost.joules == pytest.approx(8 * cost.seconds)
+    assert "3 runs" in cost.source
+
+
+def test_this_host_measures_one_mode(graph):
+    with pytest.raises(ProblemError, match="several fp32 modes"):
+        measured(graph, device(numerics=("fp32", "fp32"), costs="measured"))
+
+
+def test_a_missing_row_and_an_impossible_cost_are_refused(graph):
+    with pytest.raises(ProblemError, match="no cost of op 'y0' on 'gpu'"):
+        fitted(graph, device()).cost("y0", "gpu", "cuda")
+    with pytest.raises(ProblemError, match="finite and not negative"):
+        Cost(seconds=float("nan"), joules=0, origin="spec", source="s", relative_uncertainty=None)
+    with pytest.raises(TypeError):
+        CostTable(rows={}).rows["a", "b", "c"] = None
