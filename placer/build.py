@@ -1,0 +1,214 @@
+"""Turns a site, its models and their costs into the numbers of a problem, and keeps what those numbers mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from placer import rules
+from placer.errors import ProblemError
+from placer.privacy import apply_rules
+from placer.problem import Device, Flow, Link, Op, Option, Problem, Tensor
+from profiles import ProfileError, idle_w, segment_j, transfer_cost, wait_w
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import profiles
+    from placer.costs import Cost, CostTable
+    from placer.graph import ModelGraph
+    from placer.privacy import Privacy
+    from profiles import Site
+
+SOURCE, SINK = "source", "sink"
+"""Names of the ops that stand for a flow's source and sink."""
+
+IO_MODE = "io"
+"""Mode of sources and sinks, which run nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A problem and what a reader needs to understand a plan for it.
+
+    Parameters
+    ----------
+    problem
+        What the solver sees.
+    meanings
+        Rule names of `placer.rules` to the site's own words for them.
+    pue
+        Power usage effectiveness by device, where above 1; it is inside the problem's joules.
+    origins
+        Where joules come from: by ("compute" or "transfer", device or link name).
+    privacy
+        Labels and barred devices by flow, for reports and independent checks.
+    """
+
+    problem: Problem
+    meanings: Mapping[str, str]
+    pue: Mapping[str, float]
+    origins: Mapping[tuple[str, str], str]
+    privacy: Mapping[str, Privacy]
+
+
+def build(site: Site, graphs: Mapping[str, ModelGraph], costs: Mapping[str, CostTable]) -> Built:
+    """Make the problem of a site.
+
+    Parameters
+    ----------
+    site
+        Devices, links, flows and rules.
+    graphs, costs
+        The model and the costs of each flow's stage, by flow.
+
+    Raises
+    ------
+    ProblemError
+        An energy figure is missing or figures of different power boundaries would be added; the message
+        names the device or link.
+    """
+    _check_boundaries(site)
+    flows, meanings, privacy = [], {}, {}
+    origins: dict[tuple[str, str], str] = {}
+    for flow in site.flows:
+        (stage,) = flow.stages
+        graph = graphs[flow.name]
+        privacy[flow.name] = apply_rules(site, flow, stage, graph)
+        flows.append(_flow(flow, graph, costs[flow.name], privacy[flow.name]))
+        for device, words in privacy[flow.name].reasons.items():
+            meanings[rules.kept_off(flow.name, device)] = (
+                f"privacy of flow {flow.name!r} on {device!r}: {'; '.join(words)}"
+            )
+        for (_, device, _), cost in costs[flow.name].rows.items():
+            origins["compute", device] = cost.origin
+    gap_s = 1.0 / max(sum(f.rate_hz for f in site.flows), 1e-12)
+    links = []
+    for link in site.links:
+        links.append(_link(site, link, gap_s))
+        origins["transfer", f"{link.source}->{link.target}"] = _link_origin(link)
+    return Built(
+        problem=Problem(
+            devices=tuple(_device(site, d, costs) for d in site.devices), links=tuple(links), flows=tuple(flows)
+        ),
+        meanings=meanings,
+        pue={d.name: d.pue for d in site.devices if d.pue > 1},
+        origins=origins,
+        privacy=privacy,
+    )
+
+
+def _device(site: Site, device: profiles.Device, costs: Mapping[str, CostTable]) -> Device:
+    used = {mode for table in costs.values() for (_, name, mode) in table.rows if name == device.name}
+    # A segment costs the same in every mode of a problem; the dearest keeps the plan's promise.
+    modes = [m for m in device.modes if m.name in used]
+    return Device(
+        name=device.name,
+        tier=device.tier,
+        memory_bytes=device.memory_bytes,
+        idle_w=idle_w(device),
+        always_on=device.always_on,
+        max_utilization=device.max_utilization,
+        segment_s=max((m.segment_s.value for m in modes), default=0.0),
+        segment_j=max((segment_j(device, m) for m in modes), default=0.0),
+        # Only who needs the result waits for it: a source that is no sink goes back to sleep or on to other work.
+        wait_w=_wait_w(device) if any(f.source == f.sink == device.name for f in site.flows) else 0.0,
+    )
+
+
+def _wait_w(device: profiles.Device) -> float:
+    try:
+        return wait_w(device)
+    except ProfileError as error:
+        raise ProblemError(str(error)) from None
+
+
+def _link(site: Site, link: profiles.Link, gap_s: float) -> Link:
+    try:
+        cost = transfer_cost(link, site.device(link.source), site.device(link.target), gap_s)
+    except ProfileError as error:
+        raise ProblemError(f"link {link.source!r} -> {link.target!r}: {error}") from None
+    return Link(
+        source=link.source,
+        target=link.target,
+        medium=link.medium,
+        latency_s=cost.latency_s,
+        bytes_per_s=cost.bytes_per_s,
+        energy_j_per_byte=cost.energy_j_per_byte,
+        energy_j_per_transfer=cost.energy_j_per_transfer,
+        tail_j=cost.tail_j,
+        sender_fraction=cost.sender_fraction,
+        receiver_fraction=cost.receiver_fraction,
+        max_utilization=link.max_utilization,
+    )
+
+
+def _link_origin(link: profiles.Link) -> str:
+    profile = link.profile
+    figures = (profile.tx_w, profile.tx_j_per_byte, profile.rx_w, profile.rx_j_per_byte, profile.network_j_per_byte)
+    return ", ".join(dict.fromkeys(f.origin for f in figures if f is not None)) or "declared"
+
+
+def _flow(flow: profiles.Flow, graph: ModelGraph, table: CostTable, privacy: Privacy) -> Flow:
+    by_op: dict[str, list[tuple[str, str, Cost]]] = {op.name: [] for op in graph.ops}
+    for (op_name, device, mode), cost in table.rows.items():
+        by_op[op_name].append((device, mode, cost))
+    # File names may collide with the source's or the sink's; a prefix keeps them apart.
+    prefix = f"{flow.stages[0].name}/"
+    ops = [_endpoint(SOURCE, flow.source)]
+    for op in graph.ops:
+        weights = op.weights_bytes > 0
+        ops.append(
+            Op(
+                name=prefix + op.name,
+                options=tuple(
+                    Option(device=d, mode=m, seconds=c.seconds, joules=c.joules)
+                    for d, m, c in by_op[op.name]
+                    if not (weights and d in privacy.weights_barred)
+                ),
+                weights_bytes=op.weights_bytes,
+                weights_id=op.weights_id if weights else None,
+                workspace_bytes=op.workspace_bytes,
+            )
+        )
+    ops.append(_endpoint(SINK, flow.sink))
+    outputs = {t.name for t in graph.outputs}
+    tensors = []
+    for name, tensor in graph.tensors.items():
+        producer = graph.producer(name)
+        consumers = [prefix + op.name for op in graph.consumers(name)] + ([SINK] if name in outputs else [])
+        if consumers:
+            tensors.append(
+                Tensor(
+                    name=prefix + name,
+                    bytes=tensor.bytes,
+                    producer=SOURCE if producer is None else prefix + producer.name,
+                    consumers=tuple(consumers),
+                    not_on=privacy.barred[name],
+                )
+            )
+    return Flow(
+        name=flow.name, rate_hz=flow.rate_hz, deadline_s=flow.deadline_s, ops=tuple(ops), tensors=tuple(tensors)
+    )
+
+
+def _endpoint(name: str, device: str) -> Op:
+    return Op(name=name, options=(Option(device=device, mode=IO_MODE, seconds=0.0, joules=0.0),))
+
+
+_WALL = frozenset({"wall", "node"})
+"""Boundaries at a wall plug: of a device, of a server. Their joules may be added."""
+
+
+def _check_boundaries(site: Site) -> None:
+    """Refuse to add joules of a chip or board to joules of a wall plug: they leave out what the others count."""
+    inner = [d for d in site.devices if d.boundary not in _WALL]
+    outer = [d for d in site.devices if d.boundary in _WALL]
+    kinds = {d.boundary for d in inner}
+    if (inner and outer) or len(kinds) > 1:
+        listed = ", ".join(f"{d.name!r} at {d.boundary}" for d in site.devices)
+        raise ProblemError(
+            f"site {site.name!r}: power figures are taken at different boundaries ({listed}); their joules do not add "
+            "up. Give figures of one boundary: write the device's idle_w and modes in the site with the rest of the "
+            "machine included, and declare its boundary"
+        )

@@ -1,0 +1,223 @@
+"""Put a plan on its devices, in two phases, and run requests through it."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from placer.errors import DeployError, RunError
+from runtimes.client import AgentClient
+from runtimes.errors import AgentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from placer.deployment import Deployment
+    from runtimes.assignment import Assignment
+    from runtimes.convert import Array
+    from runtimes.observation import Observation
+
+    # Told the device and what is being done there.
+    Progress = Callable[[str, str], None]
+
+_PREPARE_TIMEOUT_S = 300.0
+_ACKNOWLEDGED_S = 2.0
+_ASK_AGAIN_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """One request that went through a deployed plan.
+
+    Parameters
+    ----------
+    request_id
+        The id under which the observations have it.
+    outputs
+        The flow's outputs, by name.
+    latency_s
+        From sending the inputs to the source until the result was at its sink and the caller knew it.
+    """
+
+    request_id: str
+    outputs: Mapping[str, Any]
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a series of requests gave: their passages in order, and what the agents observed meanwhile."""
+
+    passages: tuple[Passage, ...]
+    observations: tuple[Observation, ...]
+
+
+def next_epoch(addresses: Mapping[str, str]) -> int:
+    """Give an epoch above all that the agents hold.
+
+    Parameters
+    ----------
+    addresses
+        Each device's agent, ``host:port``.
+
+    Raises
+    ------
+    DeployError
+        If an agent does not answer.
+    """
+    highest = 0
+    for device, address in addresses.items():
+        try:
+            with AgentClient(address) as client:
+                highest = max([highest, *(held.epoch for held in client.status().held)])
+        except AgentError as error:
+            raise DeployError(f"device {device!r}: {error}") from error
+    return highest + 1
+
+
+def deploy(deployment: Deployment, addresses: Mapping[str, str], progress: Progress | None = None) -> None:
+    """Put a plan on all its devices and make it the active one; doing it twice is harmless.
+
+    First every device gets its share, the model files that it lacks, and loads them. Only when all of them
+    have done so are they switched, sources last. Until then, and whatever goes wrong, the old plan serves.
+
+    Parameters
+    ----------
+    deployment
+        The plan, cut.
+    addresses
+        Each device's agent, ``host:port``.
+    progress
+        Told each step; called from several threads.
+
+    Raises
+    ------
+    DeployError
+        If a device has no address, does not answer or declines; the message names each such device.
+    """
+    tell = progress or _tell_nobody
+    if absent := sorted(deployment.assignments.keys() - addresses.keys()):
+        raise DeployError(f"no address is given for device {', '.join(map(repr, absent))}; name host:port for each")
+    peers = {device: addresses[device] for device in deployment.assignments}
+    shares = {
+        device: msgspec.structs.replace(a, peers={d: peer for d, peer in peers.items() if d != device})
+        for device, a in deployment.assignments.items()
+    }
+    with ExitStack() as stack:
+        clients = {device: stack.enter_context(AgentClient(addresses[device])) for device in shares}
+        with ThreadPoolExecutor(len(clients), thread_name_prefix="deploy") as pool:
+            futures = {
+                device: pool.submit(_prepare, client, shares[device], deployment.blobs, tell)
+                for device, client in clients.items()
+            }
+        failures = [f"device {device!r}: {error}" for device, f in futures.items() if (error := _agent_error(f))]
+        if failures:
+            raise DeployError(f"plan {deployment.plan!r} is activated nowhere: " + "; ".join(failures))
+        done: list[str] = []
+        for device in deployment.sources_last():
+            tell(device, "activate")
+            try:
+                clients[device].activate(deployment.plan, deployment.epoch)
+            except AgentError as error:
+                raise DeployError(f"plan {deployment.plan!r} is active on {done} only, and its sources still follow "
+                                  f"the old one; deploy it again. Device {device!r}: {error}") from error
+            done.append(device)
+
+
+def run(
+    deployment: Deployment, addresses: Mapping[str, str], flow: str, inputs: Iterable[Mapping[str, Array]], *,
+    deadline_s: float, progress: Callable[[int], None] | None = None,
+) -> Measured:  # fmt: skip
+    """Send requests through a deployed plan, one after the other, and collect what was observed.
+
+    Parameters
+    ----------
+    deployment, addresses
+        As they were deployed.
+    flow
+        The flow to run.
+    inputs
+        For each request its inputs, by name.
+    deadline_s
+        Time that each request has.
+    progress
+        Told the number of requests done.
+
+    Raises
+    ------
+    RunError
+        If one fails; the message names the device and segment.
+    """
+    spec = deployment.flow(flow)
+    passages: list[Passage] = []
+    with ExitStack() as stack:
+        clients = {device: stack.enter_context(AgentClient(addresses[device])) for device in spec.devices}
+        try:
+            since = {device: client.status().last_sequence for device, client in clients.items()}
+            for feeds in inputs:
+                passages.append(_pass(clients[spec.source], clients[spec.sink], flow, feeds, deadline_s))
+                if progress is not None:
+                    progress(len(passages))
+            expected = len(passages) * _observations_per_request(deployment, flow)
+            observed = _observed(clients, since, {passage.request_id for passage in passages}, expected)
+        except AgentError as error:
+            raise RunError(f"flow {flow!r}, request {len(passages) + 1}: {error}") from error
+    return Measured(passages=tuple(passages), observations=observed)
+
+
+def _prepare(client: AgentClient, share: Assignment, blobs: Mapping[str, bytes], tell: Progress) -> None:
+    tell(share.device, "stage")
+    for sha256 in client.stage(share):
+        tell(share.device, f"upload {len(blobs[sha256])} bytes")
+        client.put_blob(blobs[sha256])
+    tell(share.device, "prepare")
+    client.prepare(share.plan, share.epoch, _PREPARE_TIMEOUT_S)
+
+
+def _pass(
+    source: AgentClient, sink: AgentClient, flow: str, feeds: Mapping[str, Array], deadline_s: float
+) -> Passage:
+    started = time.perf_counter()
+    reply = source.infer(flow, feeds, deadline_s)
+    latency_s = time.perf_counter() - started
+    outputs = sink.fetch(reply.request_id) if reply.outputs is None else reply.outputs
+    return Passage(request_id=reply.request_id, outputs=outputs, latency_s=latency_s)
+
+
+def _observations_per_request(deployment: Deployment, flow: str) -> int:
+    assignments = deployment.assignments.values()
+    segments = sum(segment.flow == flow for assignment in assignments for segment in assignment.segments)
+    return segments + sum(route.flow == flow for assignment in assignments for route in assignment.routes)
+
+
+def _observed(
+    clients: Mapping[str, AgentClient], since: Mapping[str, int], requests: set[str], expected: int
+) -> tuple[Observation, ...]:
+    """Collect the observations of some requests; a hop's comes with its acknowledgement, maybe after the result."""
+    deadline = time.monotonic() + _ACKNOWLEDGED_S
+    while True:
+        found = tuple(
+            observation
+            for device, client in clients.items()
+            for observation in client.observations(since[device])
+            if observation.request in requests
+        )
+        if len(found) >= expected or time.monotonic() >= deadline:
+            return found
+        time.sleep(_ASK_AGAIN_S)
+
+
+def _agent_error(future: Any) -> AgentError | None:
+    error = future.exception()
+    if error is not None and not isinstance(error, AgentError):
+        raise error
+    return error
+
+
+def _tell_nobody(device: str, step: str) -> None:
+    """Be the progress of those who watch none."""

@@ -1,0 +1,112 @@
+"""Spreads labels along a model graph and says which devices may not hold which tensors, and by which rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from placer.errors import ProblemError
+from profiles.errors import choices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from placer.graph import ModelGraph
+    from profiles import Flow, Site, Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Privacy:
+    """What may be where, for one model of one flow.
+
+    Parameters
+    ----------
+    labels
+        Label of every tensor of the model.
+    barred
+        For every tensor, the devices that must not hold it, in the order of the site.
+    weights_barred
+        Devices that must not hold the model's weights.
+    reasons
+        For every device that is barred from anything, the rules that bar it, in words.
+    """
+
+    labels: Mapping[str, str]
+    barred: Mapping[str, tuple[str, ...]]
+    weights_barred: tuple[str, ...]
+    reasons: Mapping[str, tuple[str, ...]]
+
+
+def spread_labels(site: Site, flow: Flow, stage: Stage, graph: ModelGraph) -> dict[str, str]:
+    """Return the label of every tensor: the highest of its op's inputs, unless a rule declassifies it.
+
+    A declassification lowers exactly the tensor it names; a tensor that goes around it stays as it was.
+
+    Raises
+    ------
+    ProblemError
+        A declassification names a tensor that the model does not have, or would raise a label.
+    """
+    for rule in stage.declassify:
+        if rule.tensor not in graph.tensors:
+            near = choices(rule.tensor, graph.tensors)
+            raise ProblemError(f"declassification {rule.name!r}: {graph.path} has no tensor {rule.tensor!r}; {near}")
+    lowered = {rule.tensor: rule for rule in stage.declassify}
+    order = site.labels
+    labels: dict[str, str] = {}
+
+    def settle(tensor: str, label: str) -> None:
+        rule = lowered.get(tensor)
+        if rule is not None:
+            if order.rank(rule.to) > order.rank(label):
+                raise ProblemError(
+                    f"declassification {rule.name!r} gives tensor {tensor!r} the label {rule.to!r}, but it is only "
+                    f"{label!r}; a rule can only lower a label"
+                )
+            label = rule.to
+        labels[tensor] = label
+
+    for tensor in graph.inputs:
+        settle(tensor.name, flow.label)
+    for op in graph.ops:
+        # An op without inputs makes what the model's own weights hold, nothing of the flow's data.
+        label = order.highest(tuple(labels[name] for name in op.inputs))
+        for name in op.outputs:
+            settle(name, label)
+    return labels
+
+
+def apply_rules(site: Site, flow: Flow, stage: Stage, graph: ModelGraph) -> Privacy:
+    """Return which devices must not hold which tensors of a stage, by zones and region rules.
+
+    Raises
+    ------
+    ProblemError
+        As `spread_labels`.
+    """
+    labels = spread_labels(site, flow, stage, graph)
+    refusals = {
+        (device.name, label): site.refusal(device.name, label)
+        for device in site.devices
+        for label in {*labels.values(), *([stage.weights_label] if stage.weights_label else [])}
+    }
+    barred_by_label = {
+        label: tuple(d.name for d in site.devices if refusals[d.name, label] is not None)
+        for label in set(labels.values())
+    }
+    weights_barred = (
+        tuple(d.name for d in site.devices if refusals[d.name, stage.weights_label] is not None)
+        if stage.weights_label
+        else ()
+    )
+    reasons: dict[str, tuple[str, ...]] = {}
+    for device in site.devices:
+        words = [text for (name, _), text in sorted(refusals.items()) if name == device.name and text is not None]
+        if words:
+            reasons[device.name] = tuple(dict.fromkeys(words))
+    return Privacy(
+        labels=labels,
+        barred={name: barred_by_label[label] for name, label in labels.items()},
+        weights_barred=weights_barred,
+        reasons=reasons,
+    )

@@ -1,0 +1,107 @@
+"""From a problem to a proven plan: the library's main function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from placer.assemble import assemble
+from placer.baselines import starting_choices
+from placer.errors import Infeasible, NoPlanFound
+from placer.evaluate import evaluate
+from placer.index import ProblemIndex
+from placer.solver.conflict import find_conflict
+from placer.solver.outcome import OPTIMALITY_GAP
+from placer.solver.plain import search
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from placer.build import Built
+    from placer.plan import Model, Plan
+    from placer.problem import Problem
+    from placer.solver.outcome import Outcome
+
+
+def solve(
+    problem: Problem,
+    *,
+    time_limit_s: float = 60.0,
+    gap: float = OPTIMALITY_GAP,
+    seed: int = 0,
+    progress: Callable[[float, float], None] | None = None,
+    built: Built | None = None,
+    name: str = "",
+    models: tuple[Model, ...] = (),
+    agents: Mapping[str, str] | None = None,
+) -> Plan:
+    """Find the plan of least objective, and prove it.
+
+    Parameters
+    ----------
+    problem
+        What to place where.
+    time_limit_s
+        Wall-clock seconds of the search; the best plan so far is returned then, with its gap.
+    gap
+        Relative distance between objective and bound that is good enough.
+    seed
+        Equal seeds and inputs give equal plans.
+    progress
+        Called as the search goes on, with the best objective (inf if none yet) and the bound.
+    built, name, models, agents
+        What the problem was made from; carried into the plan.
+
+    Returns
+    -------
+    Plan
+        "optimal" if objective and bound meet within 1e-6, else "feasible" with its gap.
+
+    Raises
+    ------
+    Infeasible
+        No plan can meet the rules; names a minimal set of those in conflict.
+    NoPlanFound
+        The time limit ended the search before any plan was found.
+    """
+    index = ProblemIndex(problem)
+    outcome = find(index, time_limit_s=time_limit_s, gap=gap, seed=seed, progress=progress)
+    if outcome.status == "infeasible":
+        meanings = built.meanings if built else {}
+        raise Infeasible(tuple(meanings.get(rule, rule) for rule in find_conflict(problem)))
+    if outcome.choices is None:
+        raise NoPlanFound(f"no plan was found in {time_limit_s:g} s, nor a proof that there is none; give more time")
+    return assemble(
+        index,
+        outcome.choices,
+        evaluate(index, outcome.choices),
+        outcome.bound,
+        built=built,
+        name=name,
+        models=models,
+        agents=agents,
+    )
+
+
+def find(
+    index: ProblemIndex,
+    *,
+    time_limit_s: float = 60.0,
+    gap: float = OPTIMALITY_GAP,
+    seed: int = 0,
+    progress: Callable[[float, float], None] | None = None,
+) -> Outcome:
+    """Search for the best choice; as `solve`, without writing a plan.
+
+    Returns
+    -------
+    Outcome
+        With status, choices, bound and seconds.
+    """
+    return search(
+        index,
+        starts=starting_choices(index),
+        time_limit_s=time_limit_s,
+        gap=gap,
+        seed=seed,
+        progress=progress,
+    )
