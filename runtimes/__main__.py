@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 from runtimes.errors import AgentError
@@ -39,9 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
                      "authenticated; listen on 127.0.0.1, or take the risk with --insecure-network")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     keep_large_blocks()
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    # Blocked before any thread starts and waited for: a handler could come at a bad moment of its own thread.
+    stopping = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     try:
         agent = Agent(Options(device=given.name, listen=given.listen, store=given.store, threads=given.threads,
                               max_message_bytes=given.max_message_bytes))
@@ -52,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         _write_whole(given.port_file, agent.address.rpartition(":")[2] + "\n")
     sys.stdout.write(f"listening on {agent.address}\n")
     sys.stdout.flush()
-    stopped.wait()
+    signal.sigwait(stopping)
     agent.stop(_GRACE_S)
     return 0
 

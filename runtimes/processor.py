@@ -8,6 +8,7 @@ done with its outputs goes on beside the next run.
 from __future__ import annotations
 
 import heapq
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from runtimes.convert import Array
     from runtimes.session import Session
+
+# How soon an execution that did not stop at its deadline is told again.
+_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +112,29 @@ class Processor:
         else:
             self._pool.submit(self._run, taken)
 
-    def stop_overdue(self, now: float) -> bool:
-        """End the run under way if its deadline has passed at ``now``; says whether there was one."""
+    def stop_overdue(self, now: float) -> float:
+        """End the run under way if its deadline has passed.
+
+        Parameters
+        ----------
+        now
+            Reading of ``time.monotonic``.
+
+        Returns
+        -------
+        float
+            The reading at which to look again; infinite if nothing runs or waits.
+        """
         with self._lock:
-            overdue = self._running is not None and self._running.deadline <= now
-            if overdue and self._running is not None:
-                # Under the lock: the run cannot end and make room for the next one meanwhile.
+            if self._running is None:
+                return math.inf
+            if self._running.deadline <= now:
+                # Under the lock: the run cannot end and make room for the next one meanwhile. It may not
+                # have entered its executor yet, which then hears nothing: hence again.
                 self._running.session.stop()
-            return overdue
+                return now + _AGAIN_S
+            # Those that wait and are overdue already are turned away when their turn comes.
+            return min(e.deadline for e in (self._running, *self._waiting) if e.deadline > now)
 
     def _run(self, execution: Execution) -> None:
         outcome, timing = _run_once(execution)

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from runtimes.loaded import LoadedPlan
     from runtimes.session import Session
 
-# How soon an execution that did not stop at its deadline is told again.
-_AGAIN_S = 0.05
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
@@ -138,11 +135,11 @@ class RunTable:
     capacity
         How many may be open.
     stop_overdue
-        Ends an execution that is past its deadline at the given reading of ``time.monotonic``, and says
-        whether there was one.
+        Ends an execution that is past its deadline at the given reading of ``time.monotonic``; returns the
+        reading at which to call it again.
     """
 
-    def __init__(self, capacity: int, stop_overdue: Callable[[float], bool]) -> None:
+    def __init__(self, capacity: int, stop_overdue: Callable[[float], float]) -> None:
         self._capacity = capacity
         self._stop_overdue = stop_overdue
         self._changed = threading.Condition()
@@ -177,7 +174,7 @@ class RunTable:
             return run
 
     def watch(self, deadline: float) -> None:
-        """See to it that executions overdue at ``deadline`` are stopped."""
+        """See to it that what is overdue at ``deadline`` is stopped then."""
         with self._changed:
             self._watch(deadline)
 
@@ -218,5 +215,4 @@ class RunTable:
                 self._wake_at = min((run.deadline for run in self._runs.values()), default=float("inf"))
             for run in overdue:
                 run.close()
-            if self._stop_overdue(now):
-                self.watch(now + _AGAIN_S)
+            self.watch(self._stop_overdue(now))

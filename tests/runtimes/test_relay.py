@@ -1,0 +1,159 @@
+"""Plans of every shape between real agents: branches, joins, devices visited twice, results elsewhere."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+
+from placer.deploy import deploy, next_epoch, run
+from runtimes.channel import open_channel
+from runtimes.client import AgentClient
+from runtimes.convert import encode
+from runtimes.errors import DeadlineExceeded, Failed, UnknownName, WrongState
+from runtimes.protos import open_inference_grpc_pb2 as oip
+from runtimes.rpc import INFERENCE_SERVICE, Stub
+from tests.runtimes.plans import BRANCHING, Step, branching_result, failing_on_ones, plan, sample, tensor, with_model
+
+PING_PONG = [
+    Step(name="flow/0", device="camera", op="Relu", inputs=("x",), outputs=("a",)),
+    Step(name="flow/1", device="box", op="Neg", inputs=("a",), outputs=("b",)),
+    Step(name="flow/2", device="camera", op="Sin", inputs=("b",), outputs=("c",)),
+    Step(name="flow/3", device="box", op="Sub", inputs=("c", "a"), outputs=("y",)),
+]
+
+
+def test_branches_are_joined_at_the_receiver(addresses):
+    deployment = plan(BRANCHING, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses))
+    deploy(deployment, addresses)
+    measured = run(deployment, addresses, "flow", [sample(i) for i in range(5)], deadline_s=10)
+    for i, passage in enumerate(measured.passages):
+        np.testing.assert_allclose(passage.outputs["y"], branching_result(sample(i)["x"]), rtol=1e-6)
+    ran = [(o.kind, o.segment, o.device, o.to) for o in measured.observations]
+    assert sorted(set(ran)) == [
+        ("hop", "flow/0", "camera", "box"), ("hop", "flow/0", "camera", "cloud"),
+        ("hop", "flow/1", "box", "cloud"), ("hop", "flow/3", "cloud", "camera"),
+        ("segment", "flow/0", "camera", ""), ("segment", "flow/1", "box", ""),
+        ("segment", "flow/2", "cloud", ""), ("segment", "flow/3", "cloud", ""),
+    ]
+    assert len(ran) == 5 * 8
+    assert all(o.bytes == (32 if o.segment == "flow/3" and o.kind == "segment" else 16) for o in measured.observations)
+
+
+def test_two_devices_are_visited_twice(addresses):
+    deployment = plan(PING_PONG, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses))
+    deploy(deployment, addresses)
+    (passage,) = run(deployment, addresses, "flow", [sample()], deadline_s=10).passages
+    a = np.maximum(sample()["x"], 0)
+    np.testing.assert_allclose(passage.outputs["y"], np.sin(-a) - a, rtol=1e-6)
+
+
+def test_result_is_read_at_a_sink_elsewhere(addresses):
+    deployment = plan(BRANCHING, outputs=("y",), source="camera", sink="box", epoch=next_epoch(addresses))
+    deploy(deployment, addresses)
+    with AgentClient(addresses["camera"]) as source, AgentClient(addresses["box"]) as sink:
+        reply = source.infer("flow", sample(), request_id="image-7")
+        assert (reply.outputs, reply.request_id) == (None, "image-7")
+        np.testing.assert_allclose(sink.fetch("image-7")["y"], branching_result(sample()["x"]), rtol=1e-6)
+        with pytest.raises(UnknownName, match="image-8"):
+            sink.fetch("image-8")
+
+
+def test_flow_without_a_segment_at_its_source(addresses):
+    steps = [Step(name="flow/0", device="box", op="Neg", inputs=("x",), outputs=("y",))]
+    deployment = plan(steps, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses))
+    deploy(deployment, addresses)
+    (passage,) = run(deployment, addresses, "flow", [sample()], deadline_s=10).passages
+    np.testing.assert_array_equal(passage.outputs["y"], -sample()["x"])
+
+
+def test_flow_that_stays_on_one_device(addresses):
+    steps = [Step(name="flow/0", device="camera", op="Neg", inputs=("x",), outputs=("y",))]
+    deployment = plan(steps, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses))
+    deploy(deployment, addresses)
+    (passage,) = run(deployment, addresses, "flow", [sample()], deadline_s=10).passages
+    np.testing.assert_array_equal(passage.outputs["y"], -sample()["x"])
+
+
+def test_a_segment_runs_alone(addresses):
+    deploy(plan(BRANCHING, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses)), addresses)
+    ones = np.ones((1, 4), np.float32)
+    with AgentClient(addresses["cloud"]) as cloud:
+        outputs = cloud.infer("flow/3", {"b": ones, "c": 3 * ones}).outputs
+    np.testing.assert_array_equal(outputs["y"], -2 * ones)
+
+
+def test_eight_clients_get_each_their_own_result(addresses):
+    deployment = plan(PING_PONG, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses))
+    deploy(deployment, addresses)
+
+    def ask(seed: int) -> bool:
+        with AgentClient(addresses["camera"]) as client:
+            for i in range(25):
+                feeds = sample(1000 * seed + i)
+                a = np.maximum(feeds["x"], 0)
+                outputs = client.infer("flow", feeds).outputs
+                if not np.allclose(outputs["y"], np.sin(-a) - a):
+                    return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(8)))
+    with AgentClient(addresses["camera"]) as client:
+        assert client.status().open_requests == 0
+
+
+def test_padding_stands_in_for_a_slower_device(addresses):
+    steps = [Step(name="flow/0", device="camera", op="Neg", inputs=("x",), outputs=("y",), pad_to_s=0.05)]
+    deployment = plan(steps, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses))
+    deploy(deployment, addresses)
+    measured = run(deployment, addresses, "flow", [sample()], deadline_s=10)
+    (observation,) = measured.observations
+    assert observation.padded_s >= 0.05 > observation.seconds
+    assert measured.passages[0].latency_s >= 0.05
+
+
+def test_a_request_that_cannot_end_in_time_says_so(addresses):
+    steps = [Step(name="flow/0", device="box", op="Neg", inputs=("x",), outputs=("y",), pad_to_s=1.0)]
+    deploy(plan(steps, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses)), addresses)
+    with AgentClient(addresses["camera"]) as client, pytest.raises(DeadlineExceeded, match=r"within 0\.2 s.*'box'"):
+        client.infer("flow", sample(), deadline_s=0.2)
+
+
+def test_the_flows_own_deadline_holds_where_the_client_names_none(addresses):
+    steps = [Step(name="flow/0", device="box", op="Neg", inputs=("x",), outputs=("y",), pad_to_s=1.0)]
+    deploy(plan(steps, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses), deadline_s=0.1),
+           addresses)
+    message = oip.ModelInferRequest(model_name="flow")
+    encode(sample(), [tensor("x")], message.inputs, message.raw_input_contents)
+    with open_channel(addresses["camera"], 1 << 20) as channel, pytest.raises(grpc.RpcError) as caught:
+        Stub(channel, INFERENCE_SERVICE).ModelInfer(message)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_hop_of_an_epoch_that_nobody_holds_is_refused(addresses):
+    deployment = plan(BRANCHING, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses))
+    deploy(deployment, addresses)
+    # Two later plans push the first out of the box, while the camera still follows it.
+    for later in (1, 2):
+        steps = [Step(name="other/0", device="box", op="Neg", inputs=("x",), outputs=("y",))]
+        deploy(plan(steps, outputs=("y",), source="box", sink="box", flow="other", name=f"other-{later}",
+                    epoch=deployment.epoch + later), addresses)
+    with AgentClient(addresses["camera"]) as client, pytest.raises(WrongState, match=r"'box'.*epoch"):
+        client.infer("flow", sample(), deadline_s=5)
+
+
+def test_a_segment_that_fails_names_itself_at_the_source(addresses):
+    steps = [
+        Step(name="flow/0", device="camera", op="Relu", inputs=("x",), outputs=("a",)),
+        Step(name="flow/1", device="box", op="Neg", inputs=("a",), outputs=("y",)),
+    ]
+    deployment = plan(steps, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses))
+    deployment = with_model(deployment, "box", failing_on_ones())
+    deploy(deployment, addresses)
+    with AgentClient(addresses["camera"]) as client:
+        np.testing.assert_array_equal(client.infer("flow", {"x": np.zeros((1, 4), np.float32)}).outputs["y"], 0)
+        with pytest.raises(Failed, match=r"device 'box', segment 'flow/1'"):
+            client.infer("flow", {"x": np.ones((1, 4), np.float32)}, deadline_s=5)
