@@ -15,6 +15,7 @@ from onnx import numpy_helper
 if TYPE_CHECKING:
     from pathlib import Path
 
+# In "qdq" results are thirds of a quantization step: fused and separate kernels round halves differently.
 SMALL_MODELS = {
     "if_captures": """
         <ir_version: 8, opset_import: ["" : 17]>
@@ -43,14 +44,15 @@ SMALL_MODELS = {
     "qdq": """
         <ir_version: 8, opset_import: ["" : 17]>
         g (float[1, 4] x) => (float[1, 2] y)
-        <float s = {0.05}, int8 z = {0}, int8[4, 2] w_q = {1, -2, 3, -4, 5, -6, 7, -8}>
+        <float s = {0.05}, float s_w = {0.02}, float s_y = {0.003}, int8 z = {0},
+         int8[4, 2] w_q = {1, -2, 3, -4, 5, -6, 7, -8}>
         {
             x_q = QuantizeLinear (x, s, z)
             x_d = DequantizeLinear (x_q, s, z)
-            w_d = DequantizeLinear (w_q, s, z)
+            w_d = DequantizeLinear (w_q, s_w, z)
             m = MatMul (x_d, w_d)
-            m_q = QuantizeLinear (m, s, z)
-            y = DequantizeLinear (m_q, s, z)
+            m_q = QuantizeLinear (m, s_y, z)
+            y = DequantizeLinear (m_q, s_y, z)
         }""",
     "function": """
         <ir_version: 8, opset_import: ["" : 17, "local" : 1]>

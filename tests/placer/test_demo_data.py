@@ -36,6 +36,13 @@ def test_preprocessing_keeps_a_flat_image_flat():
     np.testing.assert_allclose(preprocess(flat)[0].mean(axis=(1, 2)), expected, atol=1e-5)
 
 
+def test_channels_are_turned_to_blue_green_red():
+    red = np.zeros((256, 256, 3), np.uint8)
+    red[:, :, 0] = 255
+    blue_green_red = preprocess(red)[0].mean(axis=(1, 2))
+    np.testing.assert_allclose(blue_green_red, [-0.485 / 0.229, -0.456 / 0.224, 0.594 / 0.225], atol=1e-5)
+
+
 def png(pixels, *, filters, depth=8, interlace=0, stamp=None):
     """Write a PNG by the book, each line with the filter given for it."""
     height, width, channels = pixels.shape
