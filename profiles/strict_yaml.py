@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import yaml
+try:
+    import yaml
+except ModuleNotFoundError:
+    # `from None`: the reader needs the remedy, not the import that failed.
+    raise ModuleNotFoundError(
+        "site files and the catalog need PyYAML: pip install 'placer-joules[planner]'", name="yaml"
+    ) from None
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

@@ -41,7 +41,7 @@ def test_a_mode_is_the_fit_of_its_benchmarks(profile: DeviceProfile) -> None:
         runs = [run for run in profile.benchmarks if run.mode == mode.name]
         macs = np.array([run.macs for run in runs])
         seconds = np.array([run.seconds.value for run in runs])
-        slope, intercept = np.polyfit(macs, seconds, 1) if len(runs) > 1 else (seconds[0] / macs[0], 0.0)
+        intercept, slope = _relative_fit(macs, seconds) if len(runs) > 1 else (0.0, seconds[0] / macs[0])
         assert mode.s_per_mac.value == pytest.approx(slope, rel=1e-3)
         assert mode.segment_s.value == pytest.approx(intercept, rel=2e-3, abs=1e-9)
         powers = [run.power_w.value for run in runs]
@@ -52,6 +52,15 @@ def test_a_mode_is_the_fit_of_its_benchmarks(profile: DeviceProfile) -> None:
             assert len(runs) <= 2
         else:
             assert mode.s_per_mac.relative_uncertainty == pytest.approx(error, rel=0.02)
+
+
+def _relative_fit(macs: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
+    """Minimize the sum of squares of (a + b * MAC) / t - 1, with a not negative."""
+    terms = np.stack([1 / seconds, macs / seconds], axis=1)
+    intercept, slope = np.linalg.lstsq(terms, np.ones_like(seconds), rcond=None)[0]
+    if intercept >= 0:
+        return float(intercept), float(slope)
+    return 0.0, float(terms[:, 1].sum() / (terms[:, 1] ** 2).sum())
 
 
 def test_lora_bandwidth_is_payload_over_airtime() -> None:

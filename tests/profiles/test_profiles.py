@@ -15,3 +15,14 @@ def test_a_device_needs_no_yaml() -> None:
     code = "import profiles, profiles.meters, sys; print(sorted({'yaml', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_without_yaml_a_site_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['yaml'] = None\n"
+        "import profiles\n"
+        "try:\n    profiles.read_site('site.yaml')\n"
+        "except ModuleNotFoundError as reason:\n    print(reason)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'placer-joules[planner]'" in done.stdout
