@@ -23,7 +23,7 @@ def all_on(flow: FlowIndex, device: int) -> Choice | None:
 
 
 def _prefix(flow: FlowIndex, count: int, first: int, second: int) -> Choice | None:
-    """The first `count` ops of the file on one device, the rest on another."""
+    """Put the first `count` ops of the file on one device, the rest on another."""
     choice = []
     for v, options in enumerate(flow.options):
         if flow.is_endpoint[v]:
@@ -87,13 +87,25 @@ def make_baselines(index: ProblemIndex, meanings: Mapping[str, str] | None = Non
     """
     meanings = meanings or {}
     sources = [flow.source_devices[0] if flow.source_devices else 0 for flow in index.flows]
-    baselines = [_judge(index, "everything on the source", [all_on(f, s) for f, s in zip(index.flows, sources, strict=True)], meanings)]
+    baselines = [
+        _judge(
+            index,
+            "everything on the source",
+            [all_on(f, s) for f, s in zip(index.flows, sources, strict=True)],
+            meanings,
+        )
+    ]
     tiers: defaultdict[str, list[int]] = defaultdict(list)
     for d, device in enumerate(index.devices):
         tiers[device.tier].append(d)
     for tier in (*_TIERS, *sorted(set(tiers) - set(_TIERS))):
         candidates = [
-            _judge(index, f"everything on {index.devices[d].name!r}" + (f" ({tier})" if tier else ""), [all_on(f, d) for f in index.flows], meanings)
+            _judge(
+                index,
+                f"everything on {index.devices[d].name!r}" + (f" ({tier})" if tier else ""),
+                [all_on(f, d) for f in index.flows],
+                meanings,
+            )
             for d in tiers.get(tier, ())
         ]
         if candidates:
@@ -104,7 +116,7 @@ def make_baselines(index: ProblemIndex, meanings: Mapping[str, str] | None = Non
 
 
 def _preference(baseline: Baseline) -> tuple[int, float]:
-    """Allowed before forbidden before impossible, then the smaller objective."""
+    """Rank allowed before forbidden before impossible, then by the smaller objective."""
     if baseline.objective is None:
         return (2, 0.0)
     return (1 if baseline.broken else 0, baseline.objective)
@@ -128,9 +140,7 @@ def _best_prefix(index: ProblemIndex, flow: FlowIndex, source: int) -> Choice | 
     return None if best is None else best[2]
 
 
-def _judge(
-    index: ProblemIndex, name: str, choices: Sequence[Choice | None], meanings: Mapping[str, str]
-) -> Baseline:
+def _judge(index: ProblemIndex, name: str, choices: Sequence[Choice | None], meanings: Mapping[str, str]) -> Baseline:
     if any(choice is None for choice in choices):
         return Baseline(name=name, objective=None, broken=("an op has no option there",))
     evaluation: Evaluation = evaluate(index, [c for c in choices if c is not None])

@@ -6,7 +6,7 @@ P places, T tensors, R rows (`placer.solver.exact.rows`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,7 +68,7 @@ class FlowNumbers:
 
 
 def build_numbers(index: ProblemIndex, flow: FlowIndex) -> FlowNumbers:
-    """Arrange a flow's costs by place, and leave out rows that nothing can exceed."""
+    """Arrange a flow's costs by place."""
     rows = build_rows(index, flow)
     places = tuple(sorted({(o.device, o.mode) for options in flow.options for o in options}))
     at = {place: p for p, place in enumerate(places)}
@@ -91,7 +91,7 @@ def build_numbers(index: ProblemIndex, flow: FlowIndex) -> FlowNumbers:
     segment_s = np.array([index.devices[d].segment_s for d in devices])
     segment_j = np.array([index.devices[d].segment_j for d in devices])
     edges = _edges(index, rows, places)
-    numbers = FlowNumbers(
+    return FlowNumbers(
         index=index,
         flow=flow,
         rows=rows,
@@ -114,7 +114,6 @@ def build_numbers(index: ProblemIndex, flow: FlowIndex) -> FlowNumbers:
         available=_available(index, flow, option_at, devices),
         serial=flow.flow.latency == "serial",
     )
-    return _without_idle_rows(numbers)
 
 
 def _edges(
@@ -175,60 +174,14 @@ def _available(
     return free
 
 
-def _without_idle_rows(n: FlowNumbers) -> FlowNumbers:
-    """Drop limits that no choice can exceed, since each row makes dominance between labels rarer.
-
-    A row's largest value is at most: each op at its dearest place as a segment of its own, each tensor to each
-    device over its dearest link, every item, and for the latency all of these seconds in a row (or the deadline).
-    """
-    rows = n.rows
-    seen = n.available[:, :, None]
-    top_share = max(n.flow.share, default=1.0)
-    ops = np.where(seen, n.op_rows, -np.inf).max(axis=1)
-    segments = np.maximum(n.segment_share_rows * top_share, 0).max(axis=0) * n.flow.size
-    bytes_ = n.tensor_bytes.max(axis=1, initial=0.0).sum() * len(n.index.devices)
-    moves = len(n.flow.tensors) * len(n.index.devices) * len(n.places)
-    flat = (-1, rows.count)
-    transfers = n.transfer_rows.reshape(flat).max(axis=0) * moves
-    transfers = top_share * (transfers + n.transfer_byte_rows.reshape(flat).max(axis=0) * bytes_ * len(n.places))
-    span_s = (
-        np.where(n.available, n.seconds, 0).max(axis=1).sum()
-        + n.segment_s.max() * n.flow.size
-        + n.transfer_s.max() * moves
-        + n.byte_s.max() * bytes_ * len(n.places)
-    )
-    if n.flow.flow.deadline_s is not None:
-        # A choice that misses the deadline breaks that row; this one need not catch it too.
-        span_s = np.where(_is_deadline(rows), span_s, min(span_s, 1.0001 * n.flow.flow.deadline_s))
-    ops = np.where(np.isfinite(ops), ops, 0.0)
-    worst = ops.sum(axis=0) + segments + transfers + rows.idle_rows.sum(axis=0) + rows.tail_rows.sum(axis=0)
-    keep = worst + rows.latency * span_s > rows.limit * (1 - 1e-9)
-    keep[0] = True
-    return FlowNumbers(
-        index=n.index,
-        flow=n.flow,
-        rows=keep_rows(rows, keep),
-        places=n.places,
-        device_of=n.device_of,
-        option_at=n.option_at,
-        seconds=n.seconds,
+def with_rows(n: FlowNumbers, keep: Flags) -> FlowNumbers:
+    """Return the same numbers with only the rows that `keep` marks; row 0 must be among them."""
+    return replace(
+        n,
+        rows=keep_rows(n.rows, keep),
         op_rows=np.ascontiguousarray(n.op_rows[:, :, keep]),
-        segment_s=n.segment_s,
         segment_share_rows=n.segment_share_rows[:, keep],
         segment_busy_rows=n.segment_busy_rows[:, keep],
         transfer_rows=np.ascontiguousarray(n.transfer_rows[:, :, keep]),
         transfer_byte_rows=np.ascontiguousarray(n.transfer_byte_rows[:, :, keep]),
-        transfer_s=n.transfer_s,
-        byte_s=n.byte_s,
-        reachable=n.reachable,
-        link_of=n.link_of,
-        tensor_bytes=n.tensor_bytes,
-        available=n.available,
-        serial=n.serial,
     )
-
-
-def _is_deadline(rows: Rows) -> Flags:
-    """Mark the rows that weigh nothing but latency."""
-    flags: Flags = (rows.latency > 0) & ~rows.energy.any(axis=1)
-    return flags

@@ -1,0 +1,57 @@
+"""The answer to a problem.json, in the format of docs/problem-format.md."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from placer.index import ProblemIndex
+    from placer.solver.outcome import Outcome
+
+
+class FlowAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One flow of an answer: seconds, joules per inference, and (device, mode) of each op."""
+
+    name: str
+    latency_s: float
+    energy_j: float
+    assignment: dict[str, tuple[str, str]]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What `placer solve --json` writes."""
+
+    status: str
+    objective: float | None
+    bound: float | None
+    gap: float | None
+    seconds: float
+    flows: tuple[FlowAnswer, ...]
+    conflict: tuple[str, ...]
+
+
+def make_answer(index: ProblemIndex, outcome: Outcome, conflict: tuple[str, ...] = ()) -> Answer:
+    """Write an outcome down in the names of the problem."""
+    flows: tuple[FlowAnswer, ...] = ()
+    if outcome.choices is not None and outcome.evaluation is not None:
+        flows = tuple(
+            FlowAnswer(
+                name=flow.name,
+                latency_s=result.latency_s,
+                energy_j=result.energy_j,
+                assignment=index.assignment_of(i, outcome.choices[i]),
+            )
+            for i, (flow, result) in enumerate(zip(index.flows, outcome.evaluation.flows, strict=True))
+        )
+    return Answer(
+        status=outcome.status,
+        objective=outcome.evaluation.objective if outcome.evaluation is not None else None,
+        bound=outcome.bound if math.isfinite(outcome.bound) and outcome.status != "infeasible" else None,
+        gap=outcome.gap,
+        seconds=outcome.seconds,
+        flows=flows,
+        conflict=conflict,
+    )

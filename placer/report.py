@@ -1,0 +1,186 @@
+"""Draws plans, runs and the catalog as tables for a terminal; computes nothing."""
+
+from __future__ import annotations
+
+from math import fsum
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from placer.compare import Row
+    from placer.plan import Plan
+    from profiles import Site
+
+
+def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="")
+    numbers = set(right)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left")
+    return table
+
+
+def amount(value: float, unit: str) -> str:
+    """Write a quantity with an SI prefix and three to four digits: `56.7 mJ`."""
+    for factor, prefix in ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n")):
+        if abs(value) >= factor:
+            return f"{value / factor:.4g} {prefix}{unit}"
+    return f"0 {unit}" if value == 0 else f"{value:.3g} {unit}"
+
+
+def size(count: float) -> str:
+    """Write bytes with a decimal prefix: `602.1 kB`."""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= factor:
+            return f"{count / factor:.4g} {prefix}B"
+    return f"{count:.0f} B"
+
+
+def site_table(site: Site) -> Table:
+    """Draw the devices of a site."""
+    table = _table(
+        f"Site: {site.name}", "device", "tier", "zone", "sees", "idle", "on anyway", "profile", right=["idle"]
+    )
+    for d in site.devices:
+        zone = site.zone(d.zone)
+        table.add_row(
+            d.name,
+            d.tier,
+            f"{zone.name} ({zone.region})",
+            zone.sees,
+            amount(d.idle_w.value, "W"),
+            "yes" if d.always_on else "no",
+            d.profile.name,
+        )
+    return table
+
+
+def plan_tables(plan: Plan) -> list[Table]:
+    """Draw a plan: what runs where, who spends what, and how simpler placements compare."""
+    return [_segments(plan), _ledger(plan), _baselines(plan)]
+
+
+def verdict(plan: Plan) -> str:
+    """Say in a line what was found and how far it is proven."""
+    by_latency = plan.problem.objective == "latency_s"
+    value = amount(plan.objective, "s" if by_latency else "W")
+    if not by_latency and len(plan.flows) == 1 and plan.flows[0].rate_hz > 0:
+        value = f"{amount(plan.energy_j, 'J')} per inference ({value} at {plan.flows[0].rate_hz:g} per second)"
+    if plan.status == "optimal":
+        return (
+            f"Optimal: {value}; no placement within the rules does with less (proven within {max(plan.gap, 1e-9):.0e})."
+        )
+    return f"Feasible: {value}; at best {plan.gap:.2%} less is possible."
+
+
+def _segments(plan: Plan) -> Table:
+    table = _table(
+        "Plan", "flow", "device", "runs", "ops", "compute", "starts", "then sends", right=["ops", "compute", "starts"]
+    )
+    for flow in plan.flows:
+        for s in sorted(flow.segments, key=lambda s: s.start_s):
+            own = set(s.ops)
+            sent = [t for t in flow.transfers if t.source == s.device and _producer(plan, flow.name, t.tensor) in own]
+            table.add_row(
+                flow.name,
+                s.device,
+                f"{_short(s.ops[0])} ... {_short(s.ops[-1])}" if len(s.ops) > 1 else _short(s.ops[0]),
+                str(len(s.ops)),
+                amount(s.seconds, "s"),
+                f"+{amount(s.start_s, 's')}",
+                ", ".join(f"{size(t.bytes)} to {t.target} ({amount(t.seconds, 's')})" for t in sent) or "-",
+            )
+        limit = f" of {amount(flow.deadline_s, 's')}" if flow.deadline_s is not None else ""
+        table.add_row(
+            flow.name, "", "result at the sink", "", "", f"+{amount(flow.latency_s, 's')}{limit}", "", end_section=True
+        )
+    return table
+
+
+def _producer(plan: Plan, flow: str, tensor: str) -> str:
+    problem_flow = next(f for f in plan.problem.flows if f.name == flow)
+    return next(t.producer for t in problem_flow.tensors if t.name == tensor)
+
+
+def _short(op: str) -> str:
+    return op.rpartition("/")[2]
+
+
+def _ledger(plan: Plan) -> Table:
+    single = len(plan.flows) == 1
+    rate_hz = plan.flows[0].rate_hz
+    unit = "J" if single and rate_hz > 0 else "W"
+    factor = 1 / rate_hz if unit == "J" else 1.0
+    title = "Joules per inference" if unit == "J" else "Average power"
+    table = _table(f"{title}, above idle", "kind", "where", "flow", unit, "figures", right=[unit])
+    for line in plan.ledger.marginal:
+        where = " ".join(w for w in (line.link, f"({line.device})" if line.link and line.device else line.device) if w)
+        table.add_row(line.kind, where, line.flow, amount(line.power_w * factor, unit), line.origin)
+    table.add_section()
+    table.add_row("total, marginal", "", "", amount(fsum(x.power_w for x in plan.ledger.marginal) * factor, unit), "")
+    table.add_row(
+        "total, attributional",
+        "with its part of idle power",
+        "",
+        amount(plan.ledger.attributional_w * factor, unit),
+        "",
+    )
+    return table
+
+
+def _baselines(plan: Plan) -> Table:
+    by_latency = plan.problem.objective == "latency_s"
+    unit = "s" if by_latency else "W"
+    single = len(plan.flows) == 1 and plan.flows[0].rate_hz > 0 and not by_latency
+    factor, unit = (1 / plan.flows[0].rate_hz, "J") if single else (1.0, unit)
+    table = _table(
+        "Against simpler placements",
+        "placement",
+        unit,
+        "plan saves",
+        "latency",
+        "allowed",
+        right=[unit, "plan saves", "latency"],
+    )
+    table.add_row(
+        "this plan",
+        amount(plan.objective * factor, unit),
+        "",
+        ", ".join(amount(f.latency_s, "s") for f in plan.flows[:3]),
+        "yes",
+        end_section=True,
+        style="bold",
+    )
+    for b in plan.baselines:
+        if b.objective is None:
+            table.add_row(b.name, "-", "-", "-", f"no: {'; '.join(b.broken)}")
+            continue
+        saved = f"{1 - plan.objective / b.objective:.1%}" if b.objective > 0 else "-"
+        table.add_row(
+            b.name,
+            amount(b.objective * factor, unit),
+            saved,
+            ", ".join(amount(x, "s") for x in b.latency_s[:3]),
+            "yes" if not b.broken else f"no: {'; '.join(b.broken)}",
+        )
+    return table
+
+
+def run_table(rows: Sequence[Row]) -> Table:
+    """Draw measured next to planned and predicted times."""
+    rehearsed = any(r.predicted_s is not None for r in rows)
+    names = ["what", "name", "where", "carries", "planned"] + (["predicted here"] if rehearsed else [])
+    names += ["measured here", "p90"] + (["error"] if rehearsed else [])
+    table = _table(f"Measured over {rows[-1].requests} requests", *names, right=names[3:])
+    for r in rows:
+        cells = [r.kind, r.name, r.where, size(r.bytes) if r.bytes else "", amount(r.planned_s, "s")]
+        if rehearsed:
+            cells.append("-" if r.predicted_s is None else amount(r.predicted_s, "s"))
+        cells += [amount(r.measured_s, "s"), amount(r.measured_p90_s, "s")]
+        if rehearsed:
+            cells.append("-" if r.predicted_s is None else f"{(r.predicted_s - r.measured_s) / r.measured_s:+.0%}")
+        table.add_row(*cells)
+    return table

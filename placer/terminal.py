@@ -1,0 +1,78 @@
+"""Where commands write: tables or one JSON document on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+import msgspec
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.status import Status
+
+_WIDTH = 120
+"""Columns where the output is no terminal: wide enough that tables keep their lines."""
+
+
+def private_stdout() -> TextIO:
+    """Keep standard output to ourselves: what native libraries print there goes to standard error.
+
+    HiGHS prints debugging lines to file descriptor 1, which would spoil a JSON document.
+    """
+    sys.stdout.flush()
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
+    os.dup2(2, 1)
+    return own
+
+
+class Terminal:
+    """The output of one command."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        width = None if out.isatty() else _WIDTH
+        self.console = Console(file=out, width=width, highlight=False, soft_wrap=False)
+        self.errors = Console(stderr=True, highlight=False)
+        self._status: Status | None = None
+
+    def show(self, *renderables: Any) -> None:
+        """Write tables or text for people."""
+        for renderable in renderables:
+            self.console.print(renderable)
+
+    def json(self, value: Any) -> None:
+        """Write one JSON document: bytes as they are, anything else encoded."""
+        data = value if isinstance(value, bytes) else msgspec.json.format(msgspec.json.encode(value), indent=1)
+        self._out.write(data.decode().rstrip("\n") + "\n")
+        self._out.flush()
+
+    def error(self, message: str) -> None:
+        """Write an error for people."""
+        self.errors.print(f"[bold red]error:[/] {_plain(message)}", soft_wrap=True)
+
+    def progress(self, text: str) -> None:
+        """Say what is being done; the line is replaced by the next and vanishes at the end."""
+        if self._status is not None:
+            self._status.update(_plain(text))
+
+    def __enter__(self) -> Terminal:
+        if self.errors.is_terminal:
+            self._status = self.errors.status("")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+
+def _plain(text: str) -> str:
+    """Keep brackets from being read as markup."""
+    return text.replace("[", "\\[")
