@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -38,9 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
                      "authenticated; listen on 127.0.0.1, or take the risk with --insecure-network")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     keep_large_blocks()
-    # Blocked before any thread starts and waited for: a handler could come at a bad moment of its own thread.
-    stopping = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
+    stopping = _stop_signal()
     try:
         agent = Agent(Options(device=given.name, listen=given.listen, store=given.store, threads=given.threads,
                               max_message_bytes=given.max_message_bytes))
@@ -51,9 +50,24 @@ def main(arguments: list[str] | None = None) -> int:
         _write_whole(given.port_file, agent.address.rpartition(":")[2] + "\n")
     sys.stdout.write(f"listening on {agent.address}\n")
     sys.stdout.flush()
-    signal.sigwait(stopping)
+    stopping.recv(1)
     agent.stop(_GRACE_S)
     return 0
+
+
+def _stop_signal() -> socket.socket:
+    """Make SIGTERM and SIGINT readable.
+
+    A signal may reach any thread, those of numerical libraries too, and then wakes no main thread that
+    waits for a lock; a byte in a socket always does.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    # The descriptor must outlive this function, and the process is its scope.
+    signal.set_wakeup_fd(writer.detach())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return reader
 
 
 def _parser() -> argparse.ArgumentParser:

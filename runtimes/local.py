@@ -60,7 +60,8 @@ class LocalAgents:
                 self._processes[device] = self._spawn(device, directory / str(index))
             deadline = time.monotonic() + self._start_timeout_s
             for device, process in self._processes.items():
-                self._addresses[device] = _await_address(device, process, deadline)
+                said = directory / f"{self._devices.index(device)}.log"
+                self._addresses[device] = _await_address(device, process, deadline, said)
             self._stack = self._stack.pop_all()
         return self
 
@@ -82,7 +83,7 @@ class LocalAgents:
         command = [sys.executable, "-m", "runtimes", "--name", device, "--store", str(store)]
         if self._threads is not None:
             command += ["--threads", str(self._threads)]
-        log = self._stack.enter_context((store.parent / f"{store.name}.log").open("w+"))
+        log = self._stack.enter_context(store.with_name(f"{store.name}.log").open("w"))
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
 
     def _stop_all(self) -> None:
@@ -99,8 +100,8 @@ class LocalAgents:
                 process.stdout.close()
 
 
-def _await_address(device: str, process: subprocess.Popen[str], deadline: float) -> str:
-    # A pipe cannot be read with a timeout on every system; a thread that is done with it can be.
+def _await_address(device: str, process: subprocess.Popen[str], deadline: float, said: Path) -> str:
+    # A pipe cannot be read with a timeout on every system; a thread that reads it can be waited for.
     lines: list[str] = []
     stdout = process.stdout
     if stdout is None:
@@ -109,8 +110,6 @@ def _await_address(device: str, process: subprocess.Popen[str], deadline: float)
     reader.start()
     reader.join(max(0.0, deadline - time.monotonic()))
     if not lines or not lines[0].startswith(_STARTED):
-        code = process.poll()
-        state = "is still starting" if code is None else f"ended with code {code}"
-        raise Unreachable(f"the agent of device {device!r} does not listen: it {state}; "
-                          "run 'python -m runtimes --help' to see whether it starts at all")
+        words = said.read_text().strip()[-1000:] or "nothing; is there time and memory enough to start it?"
+        raise Unreachable(f"the agent of device {device!r} does not listen; it said: {words}")
     return lines[0].removeprefix(_STARTED).strip()

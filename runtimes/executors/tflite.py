@@ -84,4 +84,5 @@ def _described(port: Mapping[str, Any]) -> tuple[str, list[int]]:
     dtype = np.dtype(port["dtype"])
     # Strings are `bytes_` there; every other type is numpy's own.
     datatype = "BYTES" if dtype.kind == "S" else datatype_of(dtype) or str(dtype)
-    return datatype, [int(d) for d in port["shape"]]
+    # The signature leaves open (-1) what only an execution settles.
+    return datatype, [int(d) for d in port["shape_signature"]]

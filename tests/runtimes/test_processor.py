@@ -1,0 +1,144 @@
+"""One at a time, in order, bounded: the queue of a device's executions."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from runtimes.errors import DeadlineExceeded, Exhausted, Failed
+from runtimes.processor import Execution, Processor
+from runtimes.session import Session
+from tests.runtimes.plans import tensor
+from tests.runtimes.test_session import segment
+
+LABELS = ["first", "a", "b", "c", "running", "waiting", "more", "bug"]
+SPEC = segment(b"model", [tensor("x")], [tensor("y")])
+
+
+class Gate:
+    """An executor that waits at a gate, and notes who passes."""
+
+    def __init__(self) -> None:
+        self.inputs = {"x": ("FP32", [1, 4])}
+        self.outputs = {"y": ("FP32", [1, 4])}
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self.passed: list[str] = []
+        self.stopped = False
+        self._inside = threading.Lock()
+
+    def run(self, feeds, outputs):
+        assert self._inside.acquire(blocking=False), "two executions at once"
+        self.entered.set()
+        assert self.open.wait(10)
+        label = LABELS[int(feeds["x"][0, 0])]
+        self.passed.append(label)
+        self._inside.release()
+        if label == "bug":
+            raise ZeroDivisionError
+        return [feeds["x"]]
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.open.set()
+
+
+class Bench:
+    """A processor, its gate, and what its executions ended with."""
+
+    def __init__(self, pool: ThreadPoolExecutor, capacity: int = 100) -> None:
+        self.gate = Gate()
+        self.session = Session(SPEC, self.gate)
+        self.processor = Processor(pool, capacity)
+        self.ended: list[tuple[object, object]] = []
+        self.all_ended = threading.Semaphore(0)
+
+    def execution(self, order, label, deadline=math.inf) -> Execution:
+        def finish(outcome, timing):
+            self.ended.append((outcome, timing))
+            self.all_ended.release()
+
+        x = np.full((1, 4), LABELS.index(label), np.float32)
+        return Execution(order=order, session=self.session, tensors={"x": x}, deadline=deadline, finish=finish)
+
+    def wait(self, count: int) -> None:
+        for _ in range(count):
+            assert self.all_ended.acquire(timeout=10)
+
+
+@pytest.fixture
+def bench():
+    with ThreadPoolExecutor(4) as pool:
+        yield Bench(pool)
+
+
+def test_executions_run_one_at_a_time_in_their_order(bench):
+    bench.processor.submit([bench.execution((1, 0), "first")], inline=False)
+    assert bench.gate.entered.wait(10)
+    for order, value in (((3, 0), "c"), ((2, 1), "b"), ((2, 0), "a")):
+        bench.processor.submit([bench.execution(order, value)], inline=True)
+    bench.gate.open.set()
+    bench.wait(4)
+    assert bench.gate.passed == ["first", "a", "b", "c"]
+
+
+def test_of_those_ready_together_the_first_runs_first(bench):
+    bench.gate.open.set()
+    bench.processor.submit([bench.execution((1, i), "abc"[i]) for i in (2, 0, 1)], inline=True)
+    bench.wait(3)
+    assert bench.gate.passed == ["a", "b", "c"]
+
+
+def test_a_free_device_is_worked_by_the_bringing_thread():
+    # Without workers only the thread itself can have run it.
+    bench = Bench(ThreadPoolExecutor(1))
+    bench.gate.open.set()
+    bench.processor.submit([bench.execution((1, 0), "a")], inline=True)
+    assert bench.gate.passed == ["a"]
+
+
+def test_a_full_queue_is_said_and_nothing_of_it_is_kept():
+    with ThreadPoolExecutor(1) as pool:
+        bench = Bench(pool, capacity=2)
+        bench.processor.submit([bench.execution((0, 0), "running")], inline=False)
+        assert bench.gate.entered.wait(10)
+        bench.processor.submit([bench.execution((1, 0), "waiting")], inline=False)
+        with pytest.raises(Exhausted, match="1 executions are waiting"):
+            bench.processor.submit([bench.execution((2, i), "more") for i in range(2)], inline=False)
+        bench.gate.open.set()
+        bench.wait(2)
+        assert bench.gate.passed == ["running", "waiting"]
+
+
+def test_a_fault_ends_its_execution_alone(bench):
+    bench.gate.open.set()
+    with_bug = bench.execution((1, 0), "bug")
+    bench.processor.submit([with_bug, bench.execution((1, 1), "a")], inline=False)
+    bench.wait(2)
+    ((failure, no_timing),) = [end for end in bench.ended if isinstance(end[0], Failed)]
+    assert "ZeroDivisionError" in str(failure)
+    assert no_timing is None
+    ((_, timing),) = [end for end in bench.ended if not isinstance(end[0], Failed)]
+    assert timing is not None
+
+
+def test_what_is_overdue_is_stopped_or_turned_away(bench):
+    assert bench.processor.stop_overdue(time.monotonic()) == math.inf
+    now = time.monotonic()
+    bench.processor.submit([bench.execution((1, 0), "a", deadline=now + 100)], inline=False)
+    assert bench.gate.entered.wait(10)
+    bench.processor.submit([bench.execution((2, 0), "b", deadline=now + 50)], inline=False)
+    bench.processor.submit([bench.execution((3, 0), "c", deadline=now - 1)], inline=False)
+    assert bench.processor.stop_overdue(now) == now + 50
+    assert bench.processor.stop_overdue(now + 60) == now + 100
+    assert not bench.gate.stopped
+    assert now + 100 < bench.processor.stop_overdue(now + 100) < now + 101
+    assert bench.gate.stopped
+    bench.wait(3)
+    assert bench.gate.passed == ["a", "b"]
+    assert [type(outcome) for outcome, _ in bench.ended].count(DeadlineExceeded) == 1
