@@ -1,1 +1,98 @@
-"""Decides where inference runs: an exact, energy-minimal placement of cut models on devices."""
+"""Decides where inference runs: an exact, energy-minimal placement of cut models on devices.
+
+The whole library in four lines::
+
+    import placer
+
+    plan = placer.plan_site("site.yaml")
+    print(plan.status, plan.energy_j)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from placer.assign import assign, load_models
+    from placer.compare import compare
+    from placer.deploy import Measured, Passage, deploy, next_epoch, run
+    from placer.deployment import Deployment
+    from placer.errors import DeployError, Infeasible, NoPlanFound, PlacerError, ProblemError, RunError
+    from placer.graph import ModelGraph
+    from placer.local_agents import local_agents
+    from placer.plan import Plan, decode_plan, encode_plan, read_plan
+    from placer.planning import build_site, plan_site, read_model
+    from placer.problem import Problem, decode_problem, encode_problem, read_problem
+    from placer.solve import solve
+
+_HOME = {
+    "assign": "assign",
+    "load_models": "assign",
+    "compare": "compare",
+    "Measured": "deploy",
+    "Passage": "deploy",
+    "deploy": "deploy",
+    "next_epoch": "deploy",
+    "run": "deploy",
+    "Deployment": "deployment",
+    "DeployError": "errors",
+    "Infeasible": "errors",
+    "NoPlanFound": "errors",
+    "PlacerError": "errors",
+    "ProblemError": "errors",
+    "RunError": "errors",
+    "ModelGraph": "graph",
+    "local_agents": "local_agents",
+    "Plan": "plan",
+    "decode_plan": "plan",
+    "encode_plan": "plan",
+    "read_plan": "plan",
+    "build_site": "planning",
+    "plan_site": "planning",
+    "read_model": "planning",
+    "Problem": "problem",
+    "decode_problem": "problem",
+    "encode_problem": "problem",
+    "read_problem": "problem",
+    "solve": "solve",
+}
+
+__all__ = [
+    "DeployError",
+    "Deployment",
+    "Infeasible",
+    "Measured",
+    "ModelGraph",
+    "NoPlanFound",
+    "Passage",
+    "PlacerError",
+    "Plan",
+    "Problem",
+    "ProblemError",
+    "RunError",
+    "assign",
+    "build_site",
+    "compare",
+    "decode_plan",
+    "decode_problem",
+    "deploy",
+    "encode_plan",
+    "encode_problem",
+    "load_models",
+    "local_agents",
+    "next_epoch",
+    "plan_site",
+    "read_model",
+    "read_plan",
+    "read_problem",
+    "run",
+    "solve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Solver, ONNX and gRPC are loaded when they are first used: `import placer` stays quick.
+    if name in _HOME:
+        return getattr(import_module(f"placer.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

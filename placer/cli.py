@@ -48,6 +48,7 @@ def plan_command(
     site: Annotated[Path, typer.Argument(help="The site.yaml.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the plan to this file.")] = None,
     dump_problem: Annotated[Path | None, typer.Option(help="Write the problem the solver sees to this file.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the plan into this .svg, .png or .pdf.")] = None,
     time_limit: TimeLimit = 60.0,
     gap: Gap = 1e-6,
     seed: Seed = 0,
@@ -71,6 +72,10 @@ def plan_command(
         )
     if output is not None:
         _write(output, encode_plan(plan))
+    if picture is not None:
+        from placer.picture import draw_plan
+
+        draw_plan(plan, picture)
     if json:
         terminal.json(encode_plan(plan))
     else:

@@ -172,7 +172,9 @@ def _echo(address: str, sizes: tuple[int, ...]) -> dict[int, float]:
     return found
 
 
-def _evaluated(plan: Plan, flow: FlowPlan, segment_s: Mapping[str, float], one_way: Mapping[str, Mapping[int, float]]):
+def _evaluated(
+    plan: Plan, flow: FlowPlan, segment_s: Mapping[str, float], one_way: Mapping[str, Mapping[int, float]]
+) -> tuple[FlowResult, ProblemIndex]:
     """Evaluate the plan's choice with the measured seconds in place of the profiles'."""
     ops_s = {op: segment_s[s.name] / len(s.ops) for s in flow.segments for op in s.ops}
     problem = plan.problem

@@ -114,9 +114,9 @@ class _Clock:
         for unit, count in enumerate(self.waits_for):
             if count == 0:
                 self._become_ready(unit, 0.0)
-        self._start_all(0.0)
-        while self.events:
-            now = self.events[0][0]
+        now = 0.0
+        while True:
+            # Also at time 0: what sources hand on at once arrives before anything starts.
             while self.events and self.events[0][0] == now:
                 _, kind, _, units = heapq.heappop(self.events)
                 if kind == _COMPLETION:
@@ -128,6 +128,9 @@ class _Clock:
                 if self.requests and not next_is_completion:
                     self._request_all(now)
             self._start_all(now)
+            if not self.events:
+                break
+            now = self.events[0][0]
         last = [self.end_s[self.unit_of[v]] for v in range(self.flow.size) if not self.flow.successors[v]]
         count = len(self.layout.segments)
         return Schedule(
