@@ -44,7 +44,7 @@ class DataPlane:
         self._relay = relay
 
     def infer(
-        self, message: Any, time_left_s: float | None, on_cancel: Callable[[Callable[[], None]], object]
+        self, message: Any, time_left_s: float | None, on_cancel: Callable[[Callable[[], None]], bool]
     ) -> Any:
         """Answer one ModelInfer request.
 
@@ -55,7 +55,7 @@ class DataPlane:
         time_left_s
             The caller's own deadline; None if it set none.
         on_cancel
-            Takes what is to be called when the caller goes away.
+            Takes what is to be called when the caller goes away; False if it has gone already.
 
         Returns
         -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -80,11 +81,15 @@ class LocalAgents:
         return self._processes[device]
 
     def _spawn(self, device: str, store: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "runtimes", "--name", device, "--store", str(store)]
+        # This very package, from wherever it was imported, and nothing of the working directory.
+        ours = str(Path(__file__).resolve().parent.parent)
+        path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-P", "-m", "runtimes", "--name", device, "--store", str(store)]
         if self._threads is not None:
             command += ["--threads", str(self._threads)]
         log = self._stack.enter_context(store.with_name(f"{store.name}.log").open("w"))
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+                                env={**os.environ, "PYTHONPATH": path})
 
     def _stop_all(self) -> None:
         for process in self._processes.values():

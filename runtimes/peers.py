@@ -31,6 +31,7 @@ class _Peer:
     asked_at: float = float("-inf")
     pending: bool = False
     misses: int = 0
+    heard: bool = False
 
 
 class Peers:
@@ -64,13 +65,21 @@ class Peers:
             Called from another thread, with None or the error, and the seconds that it took; must not wait.
         """
         started = time.monotonic()
-        call = self._peer(address).inference.ModelInfer.future(message, timeout=timeout_s)
-        call.add_done_callback(lambda done: acknowledged(_error_of(done), time.monotonic() - started))
+        peer = self._peer(address)
+
+        def done(call: Any) -> None:
+            error = _error_of(call)
+            if error is None:
+                peer.heard = True
+            acknowledged(error, time.monotonic() - started)
+
+        peer.inference.ModelInfer.future(message, timeout=timeout_s).add_done_callback(done)
 
     def silent(self, addresses: Iterable[str]) -> list[str]:
         """Give those addresses that do not answer, and ask them all again for the next call.
 
         One that refuses the connection is silent at once, one that lets a question run out after the second.
+        One that has never answered is not called silent: a site need not link every device to every other.
         """
         return [address for address in addresses if self._beat(address)]
 
@@ -79,12 +88,14 @@ class Peers:
         return [address for address in addresses if (peer := self._peer(address)).pending or peer.misses]
 
     def keep(self, addresses: Iterable[str]) -> None:
-        """Close the channels to all other addresses."""
+        """Be connected to these addresses and to no others, so that the first request finds the way warm."""
         kept = set(addresses)
         with self._lock:
             dropped = [self._peers.pop(address) for address in self._peers.keys() - kept]
         for peer in dropped:
             peer.channel.close()
+        for address in kept:
+            self._beat(address)
 
     def _peer(self, address: str) -> _Peer:
         with self._lock:
@@ -106,7 +117,7 @@ class Peers:
             due = not peer.pending and now - peer.asked_at >= HEARTBEAT_S
             if due:
                 peer.pending, peer.asked_at = True, now
-            silent = peer.misses >= _FROZEN_AFTER
+            silent = peer.heard and peer.misses >= _FROZEN_AFTER
         if due:
             call = peer.check.future(health_pb2.HealthCheckRequest(), timeout=_HEARTBEAT_TIMEOUT_S)
             call.add_done_callback(lambda done: self._heard(peer, done))
@@ -118,6 +129,7 @@ class Peers:
             peer.pending = False
             if code is grpc.StatusCode.OK:
                 peer.misses = 0
+                peer.heard = True
             elif code is grpc.StatusCode.UNAVAILABLE:
                 peer.misses = _FROZEN_AFTER
             else:

@@ -50,6 +50,8 @@ class Execution:
         Its inputs, by name.
     deadline
         Reading of ``time.monotonic`` at which it is worth nothing any more.
+    wanted
+        Says, when its turn has come, whether anybody still wants it: work for nobody costs joules too.
     finish
         Called once, with the outputs or the error, and the timing (None where it did not run).
     """
@@ -58,6 +60,7 @@ class Execution:
     session: Session
     tensors: Mapping[str, Array]
     deadline: float
+    wanted: Callable[[], bool]
     finish: Callable[[dict[str, Array] | AgentError, Timing | None], None]
     ready_at: float = field(default_factory=time.monotonic)
 
@@ -150,6 +153,8 @@ def _run_once(execution: Execution) -> tuple[dict[str, Array] | AgentError, Timi
     started = time.monotonic()
     if started >= execution.deadline:
         return DeadlineExceeded("its turn came after the deadline"), None
+    if not execution.wanted():
+        return Failed("its request was given up before its turn"), None
     try:
         outputs = execution.session.run(execution.tensors)
     except AgentError as error:

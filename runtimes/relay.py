@@ -71,7 +71,7 @@ class Relay:
 
     def request(
         self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float,
-        on_cancel: Callable[[Callable[[], None]], object],
+        on_cancel: Callable[[Callable[[], None]], bool],
     ) -> Mapping[str, Array] | None:  # fmt: skip
         """Run a whole flow, here at its source, and wait for its sink.
 
@@ -86,7 +86,7 @@ class Relay:
         deadline_s
             Time by which the result is needed.
         on_cancel
-            Takes what is to be called when the client goes away.
+            Takes what is to be called when the client goes away; False if it has gone already.
 
         Returns
         -------
@@ -101,8 +101,9 @@ class Relay:
         with self._place():
             deadline = time.monotonic() + deadline_s
             run = self.runs.open(loaded, flow, key=uuid.uuid4().hex, request=request, deadline=deadline)
-            on_cancel(lambda: run.resolve(Failed("the client went away")))
             try:
+                if not on_cancel(lambda: run.resolve(Failed("the client went away"))):
+                    raise Failed("the client went away before its request began")
                 for route in loaded.routes(flow.name, ""):
                     self._send(run, route, arrays)
                 self._take(run, arrays, inline=True)
@@ -131,7 +132,7 @@ class Relay:
             self.runs.watch(deadline)
             # Behind every run that is open: a request of its own is the latest.
             execution = Execution(order=(time.monotonic_ns(), 0), session=loaded.sessions[spec.name],
-                                  tensors=arrays, deadline=deadline, finish=finish)
+                                  tensors=arrays, deadline=deadline, wanted=lambda: True, finish=finish)
             self._processor.submit([execution], inline=True)
             if not done.wait(max(0.0, deadline - time.monotonic())):
                 raise DeadlineExceeded(f"device {loaded.device!r}, segment {spec.name!r}: "
@@ -171,6 +172,7 @@ class Relay:
         if ready:
             executions = [
                 Execution(order=(run.order, r.index), session=r.session, tensors=r.tensors, deadline=run.deadline,
+                          wanted=lambda: not run.closed,
                           finish=functools.partial(self._finished, run, r.session, r.tensors))
                 for r in ready
             ]
@@ -188,7 +190,8 @@ class Relay:
     ) -> None:  # fmt: skip
         name = session.spec.name
         if isinstance(outcome, AgentError):
-            self._fail(run, name, outcome)
+            if not run.closed:
+                self._fail(run, name, outcome)
             return
         if timing is not None:
             self._observe(run.loaded, session.spec, run.request, inputs, timing)

@@ -18,6 +18,7 @@ from runtimes.errors import AgentError
 from runtimes.observation import Journal
 from runtimes.peers import Peers
 from runtimes.processor import Processor
+from runtimes.reflection import serve_reflection
 from runtimes.relay import Relay
 from runtimes.results import ResultStore
 from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, add_service
@@ -106,6 +107,7 @@ class Agent:
         control = AgentServicer(epochs=epochs, store=store, journal=journal, results=results, runs=self._relay.runs)
         add_service(self._server, AGENT_SERVICE, control)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        serve_reflection(self._server)
         self.address = self._bind(options.listen)
         self._server.start()
 

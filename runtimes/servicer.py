@@ -10,7 +10,7 @@ from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import grpc
 
@@ -67,9 +67,17 @@ class InferenceServicer:
 
     def model_stream_infer(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         """Run the requests of a stream one after the other; one that fails does not end it."""
+        latest: list[Callable[[], None]] = []
+
+        def on_cancel(callback: Callable[[], None]) -> bool:
+            # Only of the request under way: a stream may live long, and what it remembers holds tensors.
+            latest[:] = [callback]
+            return bool(context.is_active())
+
+        context.add_callback(lambda: [callback() for callback in latest])
         for request in requests:
             try:
-                reply = self._dataplane.infer(request, _time_left_s(context), context.add_callback)
+                reply = self._dataplane.infer(request, _time_left_s(context), on_cancel)
             except AgentError as error:
                 yield oip.ModelStreamInferResponse(
                     error_message=f"{error.status}: {error}",

@@ -82,7 +82,8 @@ def test_local_agents_are_gone_after_use():
 
 
 def test_local_agents_that_do_not_start_are_named():
-    with pytest.raises(Unreachable, match=r"device 'a' does not listen; it said: (?s:.)*--threads"), LocalAgents(["a"], threads=0):
+    said = r"device 'a' does not listen; it said: (?s:.)*--threads"
+    with pytest.raises(Unreachable, match=said), LocalAgents(["a"], threads=0):
         pass
 
 

@@ -58,13 +58,14 @@ class Bench:
         self.ended: list[tuple[object, object]] = []
         self.all_ended = threading.Semaphore(0)
 
-    def execution(self, order, label, deadline=math.inf) -> Execution:
+    def execution(self, order, label, deadline=math.inf, wanted=lambda: True) -> Execution:
         def finish(outcome, timing):
             self.ended.append((outcome, timing))
             self.all_ended.release()
 
         x = np.full((1, 4), LABELS.index(label), np.float32)
-        return Execution(order=order, session=self.session, tensors={"x": x}, deadline=deadline, finish=finish)
+        return Execution(order=order, session=self.session, tensors={"x": x}, deadline=deadline,
+                         wanted=wanted, finish=finish)
 
     def wait(self, count: int) -> None:
         for _ in range(count):
@@ -142,3 +143,11 @@ def test_what_is_overdue_is_stopped_or_turned_away(bench):
     bench.wait(3)
     assert bench.gate.passed == ["a", "b"]
     assert [type(outcome) for outcome, _ in bench.ended].count(DeadlineExceeded) == 1
+
+
+def test_what_nobody_wants_any_more_does_not_run(bench):
+    bench.gate.open.set()
+    bench.processor.submit([bench.execution((1, 0), "a", wanted=lambda: False), bench.execution((1, 1), "b")],
+                           inline=False)
+    bench.wait(2)
+    assert bench.gate.passed == ["b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -157,3 +158,26 @@ def test_a_segment_that_fails_names_itself_at_the_source(addresses):
         np.testing.assert_array_equal(client.infer("flow", {"x": np.zeros((1, 4), np.float32)}).outputs["y"], 0)
         with pytest.raises(Failed, match=r"device 'box', segment 'flow/1'"):
             client.infer("flow", {"x": np.ones((1, 4), np.float32)}, deadline_s=5)
+
+
+def test_a_client_that_goes_away_frees_its_place(addresses):
+    steps = [
+        Step(name="flow/0", device="box", op="Neg", inputs=("x",), outputs=("a",), pad_to_s=0.3),
+        Step(name="flow/1", device="cloud", op="Neg", inputs=("a",), outputs=("y",)),
+    ]
+    deploy(plan(steps, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses)), addresses)
+    message = oip.ModelInferRequest(model_name="flow")
+    encode(sample(), [tensor("x")], message.inputs, message.raw_input_contents)
+    with open_channel(addresses["camera"], 1 << 20) as channel, AgentClient(addresses["camera"]) as client:
+        call = Stub(channel, INFERENCE_SERVICE).ModelInfer.future(message, timeout=30)
+        until(lambda: client.status().open_requests == 1)
+        call.cancel()
+        until(lambda: client.status().open_requests == 0)
+        np.testing.assert_array_equal(client.infer("flow", sample(), deadline_s=10).outputs["y"], sample()["x"])
+
+
+def until(holds) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

@@ -9,7 +9,9 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tritonclient.grpc import service_pb2
 
 from placer.deploy import deploy, next_epoch
@@ -206,6 +208,16 @@ def test_health_of_server_flows_and_segments(addresses, epoch):
     with pytest.raises(grpc.RpcError) as caught:
         status("cloud", "flow")
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_reflection_names_every_service(addresses):
+    with open_channel(addresses["camera"], 1 << 20) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        assert {"inference.GRPCInferenceService", "placer.agent.v1.Agent", "grpc.health.v1.Health"} <= set(
+            database.get_services()
+        )
+        found = DescriptorPool(database).FindServiceByName("placer.agent.v1.Agent")
+        assert found.methods_by_name["Fetch"].output_type.full_name == "inference.ModelInferResponse"
 
 
 def test_two_copies_of_the_protocol_live_in_one_process():

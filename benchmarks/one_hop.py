@@ -1,0 +1,199 @@
+"""What an agent adds to one hop: its p50 against a bare gRPC and ONNX Runtime server, in one run.
+
+Both servers are processes of this machine, load the same model with the same options and get the same
+requests of the same client, turn by turn, so that a busy machine disturbs both alike: trust the ratios.
+
+    python benchmarks/one_hop.py [--calls N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper
+
+from runtimes.assignment import Assignment, FlowSpec, SegmentSpec, TensorSpec
+from runtimes.channel import open_channel, server_options
+from runtimes.client import AgentClient
+from runtimes.local import LocalAgents
+from runtimes.malloc import keep_large_blocks
+from runtimes.protos import open_inference_grpc_pb2 as oip
+from runtimes.rpc import INFERENCE_SERVICE, Stub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SIZES_BYTES = (64, 602_112, 8_388_608)
+MAX_MESSAGE_BYTES = 32 << 20
+ROUNDS = 10
+CLIENTS = 8
+
+
+def relu_model(size_bytes: int) -> bytes:
+    """Make a model whose work is small beside the transfer of its input and output."""
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, size_bytes // 4]) for n in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+
+
+def serve_bare() -> None:
+    """Serve every size's model with as little as a server can do; prints its address and ends with its input."""
+    keep_large_blocks()
+    sessions = {}
+    for size_bytes in SIZES_BYTES:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        sessions[f"bench-{size_bytes}/0"] = onnxruntime.InferenceSession(
+            relu_model(size_bytes), options, providers=["CPUExecutionProvider"]
+        )
+
+    def infer(request: Any, context: grpc.ServicerContext) -> Any:
+        given = request.inputs[0]
+        x = np.frombuffer(request.raw_input_contents[0], np.float32).reshape(tuple(given.shape))
+        (y,) = sessions[request.model_name].run(["y"], {"x": x})
+        reply = oip.ModelInferResponse(model_name=request.model_name, id=request.id)
+        reply.outputs.add(name="y", datatype="FP32", shape=y.shape)
+        reply.raw_output_contents.append(y.tobytes())
+        return reply
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        infer, request_deserializer=oip.ModelInferRequest.FromString,
+        response_serializer=oip.ModelInferResponse.SerializeToString,
+    )  # fmt: skip
+    server = grpc.server(ThreadPoolExecutor(16), options=server_options(MAX_MESSAGE_BYTES))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ModelInfer": handler}),)
+    )
+    print(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", flush=True)
+    server.start()
+    sys.stdin.read()
+    server.stop(None).wait()
+
+
+@contextmanager
+def bare_server() -> Iterator[str]:
+    """Run ``serve_bare`` in a process of its own; gives its address."""
+    command = [sys.executable, __file__, "--serve-bare"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+def put_models(address: str) -> None:
+    """Deploy one segment per size, each also as a flow of its own."""
+    models = {size_bytes: relu_model(size_bytes) for size_bytes in SIZES_BYTES}
+    flows, segments = [], []
+    for size_bytes, model in models.items():
+        x, y = (TensorSpec(name=n, port=n, dtype="FP32", shape=(1, size_bytes // 4)) for n in ("x", "y"))
+        name = f"bench-{size_bytes}"
+        flows.append(FlowSpec(name=name, source="bench", sink="bench", devices=("bench",), inputs=(x,), outputs=(y,)))
+        segments.append(SegmentSpec(
+            name=f"{name}/0", flow=name, runtime="onnx", blob=hashlib.sha256(model).hexdigest(),
+            blob_bytes=len(model), inputs=(x,), outputs=(y,), threads=1,
+        ))  # fmt: skip
+    share = Assignment(plan="bench", epoch=1, device="bench", flows=tuple(flows), segments=tuple(segments),
+                       routes=(), peers={}, max_message_bytes=MAX_MESSAGE_BYTES)
+    blobs = {hashlib.sha256(model).hexdigest(): model for model in models.values()}
+    with AgentClient(address) as client:
+        for sha256 in client.stage(share):
+            client.put_blob(blobs[sha256])
+        client.prepare("bench", 1)
+        client.activate("bench", 1)
+
+
+def request(model: str, size_bytes: int) -> Any:
+    """Make the request that both servers get."""
+    x = np.linspace(-1, 1, size_bytes // 4, dtype=np.float32)
+    message = oip.ModelInferRequest(model_name=model, raw_input_contents=[x.tobytes()])
+    message.inputs.add(name="x", datatype="FP32", shape=(1, size_bytes // 4))
+    return message
+
+
+def seconds_of(stub: Stub, message: Any, calls: int) -> list[float]:
+    """Time some calls, one after the other."""
+    times = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        stub.ModelInfer(message, timeout=30)
+        times.append(time.perf_counter() - started)
+    return times
+
+
+def rate_hz(stub: Stub, message: Any, calls: int) -> float:
+    """Count the calls per second of eight clients at once."""
+    started = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for done in [pool.submit(seconds_of, stub, message, calls) for _ in range(CLIENTS)]:
+            done.result()
+    return CLIENTS * calls / (time.perf_counter() - started)
+
+
+def measure(calls: int) -> list[dict[str, Any]]:
+    """Time every size on both servers, in alternating rounds."""
+    rows = []
+    with (
+        bare_server() as bare_address,
+        LocalAgents(["bench"]) as agents,
+        open_channel(bare_address, MAX_MESSAGE_BYTES) as bare_channel,
+        open_channel(agents.addresses["bench"], MAX_MESSAGE_BYTES) as agent_channel,
+    ):
+        put_models(agents.addresses["bench"])
+        bare, agent = Stub(bare_channel, INFERENCE_SERVICE), Stub(agent_channel, INFERENCE_SERVICE)
+        for size_bytes in SIZES_BYTES:
+            segment, flow = request(f"bench-{size_bytes}/0", size_bytes), request(f"bench-{size_bytes}", size_bytes)
+            targets = {"bare": (bare, segment), "segment": (agent, segment), "flow": (agent, flow)}
+            times: dict[str, list[float]] = {name: [] for name in targets}
+            for target in targets.values():
+                seconds_of(*target, 10)
+            per_round = max(4, calls // ROUNDS if size_bytes < 1 << 20 else calls // ROUNDS // 4)
+            for _ in range(ROUNDS):
+                for name, target in targets.items():
+                    times[name] += seconds_of(*target, per_round)
+            p50_s = {name: statistics.median(measured) for name, measured in times.items()}
+            rates_hz = {name: rate_hz(*target, max(2, per_round // 2)) for name, target in targets.items()}
+            rows.append({
+                "bytes": size_bytes, "p50_s": p50_s, "rate_hz": rates_hz,
+                "segment_ratio": p50_s["segment"] / p50_s["bare"], "flow_ratio": p50_s["flow"] / p50_s["bare"],
+            })  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=1000, help="calls per size and server (default: %(default)s)")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--serve-bare", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve_bare:
+        serve_bare()
+        return
+    rows = measure(given.calls)
+    if given.json:
+        print(json.dumps({"processors": os.cpu_count(), "rows": rows}))
+        return
+    for row in rows:
+        p50, rate = row["p50_s"], row["rate_hz"]
+        print(f"{row['bytes']:>9} B  p50 bare {1e3 * p50['bare']:7.2f} ms  segment {1e3 * p50['segment']:7.2f} ms "
+              f"(x{row['segment_ratio']:.2f})  flow {1e3 * p50['flow']:7.2f} ms (x{row['flow_ratio']:.2f})  "
+              f"{CLIENTS} clients: {rate['bare']:6.0f} / {rate['segment']:6.0f} / {rate['flow']:6.0f} per s")
+
+
+if __name__ == "__main__":
+    main()
