@@ -61,6 +61,7 @@ class Bounder:
         """Lay out the blocks without inner ops; all their tensors go at once."""
         n, flow = self.numbers, self.numbers.flow
         self._plain = [i for i, b in enumerate(self.blocks) if b.kind == "edge"]
+        self.plain_row = {i: r for r, i in enumerate(self._plain)}
         blocks = [self.blocks[i] for i in self._plain]
         count = len(n.places)
         self._plain_bytes = np.array([n.tensor_bytes[list(b.tensors)].sum(axis=0) for b in blocks]).reshape(-1, count)
@@ -108,6 +109,8 @@ class Bounder:
                 joint[i, count] = 0.0
             else:
                 joint[i, :count] = prices.op_full[v]
+                if i == 0 and not n.flow.is_endpoint[v]:
+                    joint[i, :count] += prices.segment(n.flow.share[v]) + prices.second * n.segment_s
         finite = np.isfinite(n.rows.limit)
         offset = float(multipliers @ spent - multipliers[finite] @ n.rows.limit[finite])
         ahead, behind = sweep(joint, blocks)

@@ -160,7 +160,9 @@ def price_chains(layout: ChainLayout, prices: Prices) -> ChainTables:
     fetch = layout.entry_share[:, None, None] * (
         prices.transfer + layout.entry_bytes[:, :, None] * prices.transfer_byte
     ) + (prices.blocked + diagonal)
-    entering = fetch[block] / layout.branches[block][:, None, None] + second * weight[:, :, None] * own_s[block]
+    # Serial latency counts a fetch once however many branches share it, like its energy.
+    fetching = weight[:, :, None] / (layout.branches[block][:, None, None] if n.serial else 1.0)
+    entering = fetch[block] / layout.branches[block][:, None, None] + second * fetching * own_s[block]
 
     stay = np.full((rows, count, count), np.inf)
     once = np.full((rows, count, count), np.inf)
@@ -256,12 +258,19 @@ def _enter(
 
 
 def entering_time(layout: ChainLayout, prices: Prices, rows: Positions) -> Array:
-    """Price of the seconds alone that fetching the entry's tensor takes, (rows, P, P)."""
+    """Price of the seconds alone that fetching the entry's tensor takes, where the exit pays the rest.
+
+    Returns
+    -------
+    Array
+        (rows, P, P); the seconds are free as well where latency is serial, for then the exit has paid them.
+    """
     n = layout.numbers
     block = layout.block[rows]
     seconds = n.transfer_s + layout.entry_bytes[block][:, :, None] * n.byte_s
     diagonal = np.where(np.eye(n.device_of.size, dtype=bool), np.inf, 0.0)
-    priced: Array = prices.second * layout.weight[rows][:, None, None] * seconds + (prices.blocked + diagonal)
+    weight = np.zeros(len(rows)) if n.serial else layout.weight[rows]
+    priced: Array = prices.second * weight[:, None, None] * seconds + (prices.blocked + diagonal)
     return priced
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from placer.solver.exact.bound import Bound, Bounder
-    from placer.solver.exact.prices import Room
     from placer.solver.exact.rows import Array
 
 MOST = 20_000
@@ -50,7 +49,7 @@ class ChoiceFinder:
             self._meters[block] = BlockMeter(self.numbers, self.bounder.blocks[block])
         return self._meters[block]
 
-    def find(self, bound: Bound, room: Room, block: int, a: int, z: int, limit: float) -> BlockChoices:
+    def find(self, bound: Bound, block: int, a: int, z: int, limit: float) -> BlockChoices:
         """List the ways of a block whose price is at most `limit`.
 
         Raises
@@ -64,7 +63,7 @@ class ChoiceFinder:
         elif kind == "chains":
             found = self._chains(bound, block, a, z, limit)
         else:
-            found = general_choices(bound, room, self.bounder.blocks[block], self.meter(block), a, z, limit, MOST)
+            found = general_choices(self.numbers, bound, self.bounder.blocks[block], self.meter(block), a, z, limit, MOST)
         kept = [(rows, places) for rows, places in found if rows @ bound.multipliers <= limit]
         if not kept:
             return BlockChoices(np.zeros((0, self.numbers.rows.count)), [])

@@ -55,6 +55,19 @@ class Prices:
         scaled: Array = np.multiply.outer(share, self.segment_share) + self.segment_busy
         return scaled
 
+    def ceiling(self, numbers: FlowNumbers) -> float:
+        """An upper bound of any choice's price: everything at its dearest, and one thing after the other."""
+        n = numbers
+        share = max(n.flow.share, default=1.0)
+        ops = np.where(np.isfinite(self.op_full), self.op_full, -np.inf).max(axis=1)
+        start = max(0.0, float((share * np.abs(self.segment_share) + self.second * n.segment_s).max()))
+        sizes = n.tensor_bytes.max(axis=1, initial=0.0)
+        moving = share * (self.transfer.max() + sizes * self.transfer_byte.max())
+        moving = moving + self.second * (n.transfer_s.max() + sizes * n.byte_s.max())
+        total = float(ops[np.isfinite(ops)].sum()) + n.flow.size * start + float(moving.sum()) * len(n.places)
+        # Where the ops' prices are negative the sum shrinks by rounding: a margin keeps it above.
+        return total + 1e-9 * float(np.abs(ops[np.isfinite(ops)]).sum())
+
 
 def price(numbers: FlowNumbers, room: Room, multipliers: Array) -> Prices:
     """Price a flow; the multipliers are (R,), not negative, the objective's first."""

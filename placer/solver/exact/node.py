@@ -1,0 +1,170 @@
+"""Solves one part of the search: the best choice within a room, or a lower bound of it.
+
+Lagrangian bound, then a cutoff a little above it: every pair of joint places whose bound lies below the cutoff gets
+all its block choices below it, exact in every row, and label setting finds the best way through them. If there is a
+way below the cutoff, it is optimal; if there is none, the cutoff is a lower bound, and is raised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from placer.solver.exact.branch_choices import TooMany
+from placer.solver.exact.choices import BlockChoices, ChoiceFinder
+from placer.solver.exact.labels import LabelResult, set_labels
+from placer.solver.exact.multipliers import raise_bound
+from placer.solver.exact.structure import NOWHERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from placer.solver.exact.bound import Bound, Bounder
+    from placer.solver.exact.labels import Way
+    from placer.solver.exact.prices import Room
+    from placer.solver.exact.rows import Array
+
+_FIRST_WINDOW = 1e-3
+_BEAM = 64
+_ROUNDING = 1e-11
+"""Cutoffs are widened by this share of the largest sums, so that rounding never cuts off what is equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """What is known of one part of the search."""
+
+    bound: float
+    """Lower bound of the objective in this part; infinite if it admits nothing."""
+    places: tuple[int, ...] | None
+    """Place of each op of the best way found, or None."""
+    objective: float
+    """What the way's rows say of the objective; items that the part has not decided are left out."""
+    multipliers: Array
+    labels: int
+
+
+class NodeSolver:
+    """Solves parts of one flow's search, one after the other; measured blocks are remembered between them."""
+
+    def __init__(self, bounder: Bounder, stop: Callable[[], bool]) -> None:
+        self.bounder = bounder
+        self.numbers = bounder.numbers
+        self.finder = ChoiceFinder(bounder)
+        self.stop = stop
+        n = self.numbers
+        count = len(n.places)
+        self.joint_rows = []
+        for v in bounder.joints:
+            rows = np.zeros((count + 1, n.rows.count))
+            if v != NOWHERE:
+                rows[:count] = n.op_rows[v] + n.rows.latency * n.seconds[v][:, None]
+                if not self.joint_rows and not n.flow.is_endpoint[v]:
+                    # Blocks pay for the segment of their exit; nobody else pays for the very first one.
+                    rows[:count] += n.flow.share[v] * n.segment_share_rows + n.segment_busy_rows
+                    rows[:count] += n.segment_s[:, None] * n.rows.latency
+            self.joint_rows.append(rows)
+
+    def solve(self, room: Room, spent: Array, start: Array, cutoff: float, gap: float) -> NodeResult:
+        """Find the best choice within a room.
+
+        Parameters
+        ----------
+        room, spent
+            What may be chosen from, and what the rows hold already, (R,).
+        start
+            (R,) multipliers to begin with.
+        cutoff
+            Choices of at least this objective are of no interest.
+        gap
+            A choice within this share above the bound is good enough.
+        """
+        n = self.numbers
+        limit = n.rows.limit
+
+        def at(multipliers: Array) -> Bound:
+            return self.bounder.at(room, multipliers, spent)
+
+        bound = raise_bound(at, start, limit, cutoff)
+        if bound.value >= cutoff or self._impossible(room, spent):
+            value = bound.value if bound.value >= cutoff else np.inf
+            return NodeResult(value, None, np.inf, bound.multipliers, 0)
+        scale = float(np.abs(bound.multipliers[1:] @ np.where(np.isfinite(limit), limit, 0)[1:])) + abs(bound.value)
+        window = max(_FIRST_WINDOW, 0.5 * gap) * max(scale, 1e-300)
+        ceiling = bound.prices.ceiling(n) + bound.offset
+        lower, best, labels = bound.value, None, 0
+        while True:
+            top = min(cutoff, lower + window)
+            result = self._pass(bound, spent, top + _ROUNDING * scale, None)
+            everything = top >= ceiling
+            labels += result.labels
+            if result.way is not None:
+                objective = float(result.way.rows[0] + spent[0])
+                if best is None or objective < best[0]:
+                    best = (objective, result.way)
+                # A way may cost less at these prices than it costs: its limits have slack. Look up to its cost.
+                cutoff = min(cutoff, objective)
+            if result.complete:
+                lower = np.inf if everything else top
+            if not result.complete or lower >= cutoff * (1 - gap) or everything or self.stop():
+                return self._found(lower, best, bound, labels)
+            window *= 8
+
+    def _found(self, lower: float, best: tuple[float, Way] | None, bound: Bound, labels: int) -> NodeResult:
+        if best is None:
+            return NodeResult(lower, None, np.inf, bound.multipliers, labels)
+        return NodeResult(min(lower, best[0]), self._places(best[1]), best[0], bound.multipliers, labels)
+
+    def _impossible(self, room: Room, spent: Array) -> bool:
+        """Whether some row alone cannot keep its limit."""
+        n = self.numbers
+        for r in range(1, n.rows.count):
+            unit = np.zeros(n.rows.count)
+            unit[r] = 1.0
+            if self.bounder.at(room, unit, spent).value > 0:
+                return True
+        return False
+
+    def _pass(self, bound: Bound, spent: Array, top: float, most: int | None) -> LabelResult:
+        """List the block choices of all ways up to a price, and set labels along them."""
+        count = len(self.bounder.blocks)
+        choices: list[Mapping[tuple[int, int], BlockChoices]] = []
+        exact = np.full_like(bound.blocks, np.inf)
+        complete = True
+        for i in range(count):
+            through = bound.through(i)
+            found: dict[tuple[int, int], BlockChoices] = {}
+            for a, z in np.argwhere(through <= top):
+                if self.stop():
+                    return LabelResult(None, False, 0)
+                limit = float(bound.blocks[i, a, z] + (top - through[a, z]))
+                try:
+                    some = self.finder.find(bound, i, int(a), int(z), limit)
+                except TooMany:
+                    complete = False
+                    continue
+                if some.places:
+                    found[int(a), int(z)] = some
+                    exact[i, a, z] = (some.rows @ bound.multipliers).min()
+            choices.append(found)
+        ahead = np.zeros_like(bound.ahead)
+        for i in range(count - 1, -1, -1):
+            ahead[i] = (exact[i] + (ahead[i + 1] + bound.joint[i + 1])).min(axis=1)
+        limit_left = self.numbers.rows.limit - spent
+        result = set_labels(
+            bound, ahead, self.joint_rows, choices, limit_left, top, most=most, stop=self.stop
+        )
+        return LabelResult(result.way, result.complete and complete, result.labels)
+
+    def _places(self, way: Way) -> tuple[int, ...]:
+        """Place of each op of the flow."""
+        places = [0] * self.numbers.flow.size
+        for v, p in zip(self.bounder.joints, way.joints, strict=True):
+            if v != NOWHERE:
+                places[v] = p
+        for block, inner in zip(self.bounder.blocks, way.blocks, strict=True):
+            for v, p in zip(block.inner, inner, strict=True):
+                places[v] = p
+        return tuple(places)

@@ -1,0 +1,242 @@
+"""Branches where rows cannot say everything: one-time charges, colocation, shared and largest memory, shares.
+
+Each part of the search is solved by `placer.solver.exact.node`, and what it finds is judged by the referee. Where
+the referee's value is above the part's bound, or a rule is broken, the part is split by the first of these that
+applies: an undecided item that the choice uses (pay it at once, or do without it); a colocated group (one part per
+device); an op's place (keep it, or forbid it). Every split covers the part, so the least bound is the flow's.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from placer.evaluate import evaluate
+from placer.solver.exact.bound import Bounder
+from placer.solver.exact.measure import BlockMeter
+from placer.solver.exact.node import NodeSolver
+from placer.solver.exact.numbers import with_rows
+from placer.solver.exact.prices import Room
+from placer.solver.exact.structure import NOWHERE, Block
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from placer.evaluate import Evaluation
+    from placer.solver.exact.node import NodeResult
+    from placer.solver.exact.numbers import Flags, FlowNumbers
+    from placer.solver.exact.rows import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the search: what may still be chosen, and the items it pays for."""
+
+    room: Room
+    paid_devices: frozenset[int] = frozenset()
+    paid_links: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class Search:
+    """The state of one search: what was found and what is left."""
+
+    numbers: FlowNumbers
+    gap: float
+    stop: Callable[[], bool]
+    progress: Callable[[float, float], None] | None = None
+    choice: tuple[int, ...] | None = None
+    objective: float = np.inf
+    parts: int = 0
+    labels: int = 0
+    _closed: float = np.inf
+    _queue: list[tuple[float, int, Part, Array]] = field(default_factory=list)
+    _pushed: int = 0
+    _meter: BlockMeter = field(init=False)
+
+    def __post_init__(self) -> None:
+        # The whole flow as one block: what a choice adds to every row.
+        whole = Block(NOWHERE, NOWHERE, tuple(self.numbers.flow.topological), "general", (), (), False)
+        self._meter = BlockMeter(self.numbers, whole)
+
+    @property
+    def bound(self) -> float:
+        """Lower bound of the objective over everything not refuted; infinite where nothing is feasible."""
+        return min([self._closed, self.objective, *(value for value, *_ in self._queue[:1])])
+
+    def run(self) -> None:
+        """Search until the bound meets what was found, or until told to stop."""
+        n = self.numbers
+        active = np.zeros(n.rows.count, dtype=bool)
+        active[0] = True
+        if n.flow.flow.deadline_s is not None:
+            active[1] = True
+        while True:
+            grown = self._with_active(active)
+            if grown is None:
+                return
+            active |= grown
+
+    def _with_active(self, active: Flags) -> Flags | None:
+        """Search with some rows; return the rows that must be added because a choice broke them, or nothing."""
+        n = with_rows(self.numbers, active)
+        solver = NodeSolver(Bounder(n), self.stop)
+        start = np.zeros(n.rows.count)
+        start[0] = 1.0
+        room = Room(self.numbers.available, np.ones(len(n.index.links), dtype=bool))
+        self._queue = []
+        self._closed = np.inf
+        self._push(-np.inf, Part(room), start)
+        while self._queue:
+            value, _, part, multipliers = self._queue[0]
+            if self.stop():
+                return None
+            if value >= self._enough():
+                break
+            spent = self._spent(n, part)
+            result = solver.solve(part.room, spent, multipliers, self._enough(), self.gap)
+            self.parts += 1
+            self.labels += result.labels
+            heapq.heappop(self._queue)
+            grown = self._settle(result, value, part, active)
+            if grown is not None:
+                return grown
+            if self.progress is not None:
+                self.progress(self.objective, self.bound)
+        return None
+
+    def _enough(self) -> float:
+        """Parts whose bound is at least this cannot hold anything that matters."""
+        return self.objective - 0.25 * self.gap * abs(self.objective) if np.isfinite(self.objective) else np.inf
+
+    def _push(self, value: float, part: Part, multipliers: Array) -> None:
+        self._pushed += 1
+        heapq.heappush(self._queue, (value, self._pushed, part, multipliers))
+
+    def _close(self, value: float) -> None:
+        self._closed = min(self._closed, value)
+
+    def _spent(self, n: FlowNumbers, part: Part) -> Array:
+        spent = np.zeros(n.rows.count)
+        for d in part.paid_devices:
+            spent += n.rows.idle_rows[d]
+        for k in part.paid_links:
+            spent += n.rows.tail_rows[k]
+        return spent
+
+    def _settle(self, result: NodeResult, value: float, part: Part, active: Flags) -> Flags | None:
+        """Judge what a part gave: close it, or split it; or return rows that must become active."""
+        bound = max(value, result.bound)
+        if result.places is None:
+            if bound >= self._enough():
+                self._close(bound)
+            else:
+                self._split_op(part, bound, result.multipliers, None)
+            return None
+        choice = self.numbers.choice_of(np.array(result.places))
+        judged = evaluate(self.numbers.index, (choice,))
+        if judged.feasible and judged.objective < self.objective:
+            self.choice, self.objective = choice, judged.objective
+        if bound >= self._enough():
+            self._close(bound)
+            return None
+        if not judged.feasible:
+            broken = self._broken_rows(result.places, judged) & ~active
+            if broken.any():
+                self._close(bound)
+                return broken
+        if not self._split_item(part, bound, result, judged) and not self._split_group(part, bound, result, judged):
+            self._split_op(part, bound, result.multipliers, (result.places, judged))
+        return None
+
+    def _broken_rows(self, places: tuple[int, ...], judged: Evaluation) -> Flags:
+        """Rows that a choice exceeds, by its exact sums."""
+        n = self.numbers
+        rows = self._meter.rows(NOWHERE, [places[v] for v in n.flow.topological], NOWHERE)
+        if rows is None:
+            return np.zeros(n.rows.count, dtype=bool)
+        devices, links = _used(n, judged)
+        rows = rows + sum((n.rows.idle_rows[d] for d in devices), np.zeros(n.rows.count))
+        rows = rows + sum((n.rows.tail_rows[k] for k in links), np.zeros(n.rows.count))
+        broken: Flags = rows > n.rows.limit
+        return broken
+
+    def _split_item(self, part: Part, bound: float, result: NodeResult, judged: Evaluation) -> bool:
+        """Decide the dearest undecided item that the choice uses."""
+        n = self.numbers
+        devices, links = _used(n, judged)
+        charges = [(float(n.rows.idle_rows[d, 0]), 0, d) for d in devices - part.paid_devices if n.rows.idle_rows[d].any()]
+        charges += [(float(n.rows.tail_rows[k, 0]), 1, k) for k in links - part.paid_links if n.rows.tail_rows[k].any()]
+        if not charges:
+            return False
+        _, kind, item = max(charges)
+        available, allowed = part.room.available.copy(), part.room.links.copy()
+        if kind == 0:
+            available &= ~((n.device_of == item)[None, :] & (n.seconds > 0))
+            paid = Part(part.room, part.paid_devices | {item}, part.paid_links)
+        else:
+            allowed[item] = False
+            paid = Part(part.room, part.paid_devices, part.paid_links | {item})
+        self._push(bound, paid, result.multipliers)
+        self._push(bound, Part(Room(available, allowed), part.paid_devices, part.paid_links), result.multipliers)
+        return True
+
+    def _split_group(self, part: Part, bound: float, result: NodeResult, judged: Evaluation) -> bool:
+        """Put a torn colocated group onto each device in turn."""
+        n, flow = self.numbers, self.numbers.flow
+        assert result.places is not None
+        for group in flow.flow.colocate:
+            ops = [flow.position[name] for name in group]
+            if len({int(n.device_of[result.places[v]]) for v in ops}) > 1:
+                for d in range(len(n.index.devices)):
+                    available = part.room.available.copy()
+                    available[ops] &= n.device_of == d
+                    if available[ops].any(axis=1).all():
+                        room = Room(available, part.room.links)
+                        self._push(bound, Part(room, part.paid_devices, part.paid_links), result.multipliers)
+                return True
+        return False
+
+    def _split_op(
+        self, part: Part, bound: float, multipliers: Array, found: tuple[tuple[int, ...], Evaluation] | None
+    ) -> None:
+        """Keep or forbid the place of one op; close the part if nothing is left to split."""
+        n = self.numbers
+        freedom = part.room.available.sum(axis=1)
+        if (freedom <= 1).all():
+            # One choice is left, and the referee has judged it.
+            if found is None or not found[1].feasible:
+                return
+            self._close(found[1].objective)
+            return
+        if found is None:
+            v = int(np.argmax(freedom))
+            p = int(np.flatnonzero(part.room.available[v])[0])
+        else:
+            v = self._suspect(freedom, *found)
+            p = found[0][v]
+        for keep in (True, False):
+            available = part.room.available.copy()
+            available[v] &= (np.arange(len(n.places)) == p) == keep
+            self._push(bound, Part(Room(available, part.room.links), part.paid_devices, part.paid_links), multipliers)
+
+    def _suspect(self, freedom: Array, places: tuple[int, ...], judged: Evaluation) -> int:
+        """The op whose place to decide: the largest on a device whose memory is exceeded, or the freest."""
+        n = self.numbers
+        for d, device in enumerate(n.index.devices):
+            room = device.memory_bytes
+            if room is not None and judged.memory_bytes[d] > room:
+                here = [v for v in range(n.flow.size) if freedom[v] > 1 and n.device_of[places[v]] == d]
+                if here:
+                    ops = n.flow.flow.ops
+                    return max(here, key=lambda v: ops[v].weights_bytes + ops[v].workspace_bytes)
+        return int(np.argmax(freedom))
+
+
+def _used(n: FlowNumbers, judged: Evaluation) -> tuple[set[int], set[int]]:
+    """Devices that a choice switches on and links that it uses."""
+    devices = {d for d, watts in enumerate(judged.idle_w) if watts > 0}
+    return devices, {x.link for x in judged.flows[0].layout.transfers}
