@@ -1,0 +1,89 @@
+"""What the documents show is what the product does."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+
+
+def _blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+@pytest.fixture
+def beside_a_site(tmp_path: Path) -> Path:
+    """A folder with the demo's site.yaml and model, where documents' code is run."""
+    for name in ("site.yaml", "orientation.onnx"):
+        shutil.copy(ROOT / "placer" / "demo_data" / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("document", "block"),
+    [pytest.param(d, b, id=f"{d.name}-{i}") for d in DOCUMENTS for i, b in enumerate(_blocks(d, "python"))],
+)
+def test_python_blocks_run(document: Path, block: str, beside_a_site: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", block],
+        cwd=beside_a_site,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{document.name}:\n{block}\n{done.stderr}"
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_readme_shows_the_demos_real_plan() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "placer", "plan", str(ROOT / "placer" / "demo_data" / "site.yaml")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    printed = {line.rstrip() for line in done.stdout.splitlines()}
+    shown = _blocks(ROOT / "README.md", "text")[0].splitlines()
+    # The line on privacy is the demo's own; it plans a second time for it.
+    missing = [line for line in shown if line not in printed and not line.startswith("Without the privacy rules:")]
+    assert not missing, missing
+    assert len(shown) > 20
+
+
+def test_the_continuous_check_runs_the_readmes_command() -> None:
+    def command(name: str) -> str:
+        return subprocess.run(
+            [ROOT / ".ci" / "readme-command", name], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert command("tests").endswith("&& .venv/bin/pytest")
+    assert command("demo").endswith("&& .venv/bin/placer demo")
+
+
+def test_nothing_names_a_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    for name in filter(None, listed):
+        if (
+            name.endswith((".py", ".md", ".toml", ".yaml", ".proto", ".json"))
+            and name != "tests/docs/test_documents.py"
+        ):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            assert "/work/" not in text, name
