@@ -74,16 +74,3 @@ def test_the_continuous_check_runs_the_readmes_command() -> None:
 
     assert command("tests").endswith("&& .venv/bin/pytest")
     assert command("demo").endswith("&& .venv/bin/placer demo")
-
-
-def test_nothing_names_a_machine() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
-    for name in filter(None, listed):
-        if (
-            name.endswith((".py", ".md", ".toml", ".yaml", ".proto", ".json"))
-            and name != "tests/docs/test_documents.py"
-        ):
-            text = (ROOT / name).read_text(encoding="utf-8")
-            assert "/work/" not in text, name
