@@ -126,7 +126,7 @@ def search(
         status = "infeasible" if exhausted else "unknown"
     else:
         status = "optimal" if relative_gap(best.objective, bound) <= OPTIMALITY_GAP else "feasible"
-    return Outcome(status, best.choices, best.evaluation, bound, seconds, rounds)
+    return Outcome(status, best.choices, best.evaluation, min(bound, best.objective), seconds, rounds)
 
 
 _SOLVERS = {
