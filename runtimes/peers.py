@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from runtimes.channel import open_channel
-from runtimes.errors import AgentError, error_of_status
+from runtimes.errors import AgentError, Unreachable, error_of_status
 from runtimes.rpc import INFERENCE_SERVICE, Stub
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 0.5
 _HEARTBEAT_TIMEOUT_S = 1.0
 _FROZEN_AFTER = 2
+# Threads that wait for one peer's acknowledgements: its own, so that a frozen one delays no other. A thread
+# that waits costs less than grpc's futures, which start one for every message that is alone on its way.
+_SENDERS = 8
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +32,7 @@ class _Peer:
     channel: grpc.Channel
     inference: Stub
     check: Any
+    senders: ThreadPoolExecutor
     asked_at: float = float("-inf")
     pending: bool = False
     misses: int = 0
@@ -62,18 +67,30 @@ class Peers:
         timeout_s
             By when it must be acknowledged.
         acknowledged
-            Called from another thread, with None or the error, and the seconds that it took; must not wait.
+            Called from another thread, with None or the error, and the seconds that it took.
+
+        Raises
+        ------
+        Unreachable
+            If the connection was closed meanwhile, because no plan names that address any more.
         """
-        started = time.monotonic()
+        deadline = time.monotonic() + timeout_s
         peer = self._peer(address)
 
-        def done(call: Any) -> None:
-            error = _error_of(call)
-            if error is None:
+        def deliver() -> None:
+            error: AgentError | None = None
+            started = time.monotonic()
+            try:
+                peer.inference.ModelInfer(message, timeout=max(0.001, deadline - started))
                 peer.heard = True
+            except grpc.RpcError as failure:
+                error = _error_of(failure)
             acknowledged(error, time.monotonic() - started)
 
-        peer.inference.ModelInfer.future(message, timeout=timeout_s).add_done_callback(done)
+        try:
+            peer.senders.submit(deliver)
+        except RuntimeError as error:
+            raise Unreachable(f"the connection to {address} is closed: no plan names it any more") from error
 
     def silent(self, addresses: Iterable[str]) -> list[str]:
         """Give those addresses that do not answer, and ask them all again for the next call.
@@ -94,6 +111,7 @@ class Peers:
             dropped = [self._peers.pop(address) for address in self._peers.keys() - kept]
         for peer in dropped:
             peer.channel.close()
+            peer.senders.shutdown(wait=False)
         for address in kept:
             self._beat(address)
 
@@ -107,7 +125,8 @@ class Peers:
                     request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
                     response_deserializer=health_pb2.HealthCheckResponse.FromString,
                 )
-                peer = self._peers[address] = _Peer(channel, Stub(channel, INFERENCE_SERVICE), check)
+                senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="sender")
+                peer = self._peers[address] = _Peer(channel, Stub(channel, INFERENCE_SERVICE), check, senders)
             return peer
 
     def _beat(self, address: str) -> bool:
@@ -136,8 +155,6 @@ class Peers:
                 peer.misses += 1
 
 
-def _error_of(call: Any) -> AgentError | None:
-    code = call.code()
-    if code is grpc.StatusCode.OK:
-        return None
-    return error_of_status(code.name)(call.details() or code.name)
+def _error_of(failure: Any) -> AgentError:
+    code = failure.code()
+    return error_of_status(code.name)(failure.details() or code.name)

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from runtimes.convert import encode, size_bytes
@@ -21,7 +22,7 @@ from runtimes.processor import Execution
 from runtimes.runs import RunTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from runtimes.assignment import FlowSpec, Route, SegmentSpec
     from runtimes.convert import Array
@@ -246,7 +247,10 @@ class Relay:
                 _LOG.warning("request %s: its source %s did not hear %r after %.3f s: %s",
                              run.request, hop.to, hop.kind, seconds, error)
 
-        self._peers.send(run.loaded.assignment.peers[hop.to], write_hop(hop), _WORD_TIMEOUT_S, acknowledged)
+        try:
+            self._peers.send(run.loaded.assignment.peers[hop.to], write_hop(hop), _WORD_TIMEOUT_S, acknowledged)
+        except AgentError as error:
+            acknowledged(error, 0.0)
 
     def _wait(self, run: Run, deadline_s: float) -> None:
         """Wait for the sink's word, and for no longer than the devices on the way are there."""
@@ -276,23 +280,15 @@ class Relay:
                           seconds=timing.run_s, padded_s=timing.padded_s, queue_s=timing.queue_s,
                           size_bytes=size_bytes(inputs.values()), epoch=loaded.epoch)
 
-    def _place(self) -> _Place:
-        return _Place(self._places, self._waiting_clients)
-
-
-class _Place:
-    """A waiting client's place, for a ``with`` statement; none left is refused at once."""
-
-    def __init__(self, places: threading.BoundedSemaphore, capacity: int) -> None:
-        self._places = places
-        self._capacity = capacity
-
-    def __enter__(self) -> None:
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Hold a waiting client's place; none left is refused at once."""
         if not self._places.acquire(blocking=False):
-            raise Exhausted(f"{self._capacity} clients are waiting here; try later")
-
-    def __exit__(self, *_: object) -> None:
-        self._places.release()
+            raise Exhausted(f"{self._waiting_clients} clients are waiting here; try later")
+        try:
+            yield
+        finally:
+            self._places.release()
 
 
 def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: str = "") -> Hop:
