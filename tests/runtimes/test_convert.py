@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -156,3 +157,18 @@ def test_missing_and_wrong_arrays_are_not_sent():
 def test_datatypes_of_numpy_types():
     assert {datatype_of(dtype) for name, dtype in DATATYPES.items() if name != "BF16"} == DATATYPES.keys() - {"BF16"}
     assert datatype_of(np.dtype(np.complex64)) is None
+
+
+@given(st.data())
+def test_a_damaged_request_is_refused_or_still_fits(data):
+    message = Request(model_name="flow")
+    encode({"x": zeros(SPEC)}, [SPEC], message.inputs, message.raw_input_contents)
+    bytes_ = bytearray(message.SerializeToString())
+    for _ in range(data.draw(st.integers(1, 4))):
+        bytes_[data.draw(st.integers(0, len(bytes_) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        damaged = Request.FromString(bytes(bytes_))
+        arrays = decode(damaged.inputs, damaged.raw_input_contents, {"x": SPEC})
+    except (BadRequest, DecodeError):
+        return
+    assert all((a.dtype, a.shape) == (np.float32, (1, 4)) for a in arrays.values())

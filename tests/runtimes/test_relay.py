@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 from placer.deploy import deploy, next_epoch, run
+from placer.deployment import Deployment
+from runtimes.assignment import Assignment, FlowSpec, Route, TensorSpec
 from runtimes.channel import open_channel
 from runtimes.client import AgentClient
 from runtimes.convert import encode
 from runtimes.errors import DeadlineExceeded, Failed, UnknownName, WrongState
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
+from runtimes.session import open_session
 from tests.runtimes.plans import BRANCHING, Step, branching_result, failing_on_ones, plan, sample, tensor, with_model
+from tests.runtimes.test_session import BASIC_PITCH, segment
 
 PING_PONG = [
     Step(name="flow/0", device="camera", op="Relu", inputs=("x",), outputs=("a",)),
@@ -174,6 +178,29 @@ def test_a_client_that_goes_away_frees_its_place(addresses):
         call.cancel()
         until(lambda: client.status().open_requests == 0)
         np.testing.assert_array_equal(client.infer("flow", sample(), deadline_s=10).outputs["y"], sample()["x"])
+
+
+def test_an_uncut_tflite_model_runs_as_one_segment(addresses):
+    model = BASIC_PITCH.read_bytes()
+    audio = TensorSpec(name="audio", port="serving_default_input_2:0", dtype="FP32", shape=(1, 43844, 1))
+    note = TensorSpec(name="note", port="StatefulPartitionedCall:1", dtype="FP32", shape=(1, 172, 88))
+    spec = segment(model, [audio], [note], "tflite")
+    flow = FlowSpec(name="flow", source="camera", sink="camera", devices=("camera", "box"), inputs=(audio,),
+                    outputs=(note,))
+    shares = {
+        device: Assignment(plan="pitch", epoch=next_epoch(addresses), device=device, flows=(flow,), segments=segments,
+                           routes=(Route(flow="flow", after=after, to=to, tensors=(carried,)),), peers={},
+                           max_message_bytes=1 << 20)
+        for device, segments, after, to, carried in (
+            ("camera", (), "", "box", "audio"), ("box", (spec,), "flow/0", "camera", "note"),
+        )
+    }  # fmt: skip
+    deployment = Deployment(plan="pitch", epoch=shares["box"].epoch, assignments=shares, blobs={spec.blob: model})
+    deploy(deployment, addresses)
+    sound = np.random.default_rng(0).normal(scale=0.1, size=audio.shape).astype(np.float32)
+    (passage,) = run(deployment, addresses, "flow", [{"audio": sound}], deadline_s=30).passages
+    alone = open_session(spec, model, 1).run({"audio": sound})["note"]
+    np.testing.assert_allclose(passage.outputs["note"], alone, rtol=1e-6)
 
 
 def until(holds) -> None:
