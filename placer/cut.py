@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -68,12 +67,12 @@ def cut(graph: ModelGraph, segments: Sequence[Sequence[str]]) -> tuple[Part, ...
     ------
     ProblemError
         An op is missing, unknown or in two segments; segments form a cycle; the file changed since it was
-        read; a .tflite model shall be divided; a part exceeds 2 GiB.
+        read; a part exceeds 2 GiB.
     """
     owner = _owners(graph, segments)
     _refuse_cycle(graph, owner)
     boundaries = [_boundary(graph, owner, index) for index in range(len(segments))]
-    blobs = _onnx_parts(graph, owner, boundaries) if graph.format == "onnx" else [_whole_file(graph)]
+    blobs = (_onnx_parts if graph.format == "onnx" else _tflite_parts)(graph, owner, boundaries)
     return tuple(
         Part(blob=blob, inputs=inputs, outputs=outputs, sha256=hashlib.sha256(blob).hexdigest())
         for blob, (inputs, outputs) in zip(blobs, boundaries, strict=True)
@@ -173,11 +172,24 @@ def _value_info(tensor: Tensor) -> Any:
     return onnx.helper.make_tensor_value_info(tensor.name, elem_type, tensor.shape)
 
 
-def _whole_file(graph: ModelGraph) -> bytes:
-    """Return the file itself: a .tflite model is one op, so it has one segment."""
-    blob = Path(graph.path).read_bytes()
-    _refuse_changed(graph, hashlib.sha256(blob).hexdigest())
-    return blob
+def _tflite_parts(
+    graph: ModelGraph,
+    owner: Mapping[str, int],
+    boundaries: Sequence[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]],
+) -> list[bytes]:
+    # Imported here: who has no TFLite models need not have LiteRT.
+    from placer.tflite_file import load_tflite
+    from placer.tflite_ops import split_operators
+    from placer.tflite_part import write_part
+
+    file = load_tflite(graph.path)
+    _refuse_changed(graph, file.sha256)
+    ops = split_operators(file)
+    blobs = []
+    for index, (inputs, outputs) in enumerate(boundaries):
+        inside = [place for place, name in enumerate(ops.names) if owner[name] == index]
+        blobs.append(write_part(file, ops, inside, inputs, outputs))
+    return blobs
 
 
 def _refuse_changed(graph: ModelGraph, sha256: str) -> None:

@@ -1,26 +1,29 @@
-"""Reads a .tflite file as a ModelGraph of one op: such models are placed whole."""
+"""Reads a .tflite file as a ModelGraph; the file is never changed."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import struct
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from placer.errors import ProblemError
-from placer.graph import DTYPE_BYTES, ModelGraph, Op, Tensor
+from placer.graph import ModelGraph, Op, Tensor
+from placer.tflite_file import load_tflite
+from placer.tflite_macs import count_macs
+from placer.tflite_ops import split_operators, unsettled_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-# FlatBuffers file identifier of the format, at bytes 4 to 8.
-_IDENTIFIER = b"TFL3"
+    from placer.tflite_model import TfliteFile, TfliteSubgraph
+    from placer.tflite_ops import TfliteOps
+
 _NUMERIC = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "uint8": "int8"}
+_NO_BINDINGS: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
-def read_tflite(path: str | Path) -> ModelGraph:
+def read_tflite(path: str | Path, inputs: Mapping[str, Sequence[int]] = _NO_BINDINGS) -> ModelGraph:
     """Read a TFLite model.
 
     Shapes are those the file states; a dynamic dimension has the size which the file gives as default.
@@ -29,122 +32,113 @@ def read_tflite(path: str | Path) -> ModelGraph:
     ----------
     path
         The .tflite file.
+    inputs
+        Shapes that the caller expects, by input name; they must be the file's.
 
     Raises
     ------
     ProblemError
-        The file is missing, no TFLite model or a damaged one, or the reader (LiteRT's schema) is not installed.
+        The file is no usable model, an input has another shape than expected, or the size of an input or output
+        is not known before the execution; the message names it.
     """
-    schema = _schema()
-    file = Path(path)
+    file = load_tflite(path)
+    graph = file.subgraphs[0]
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ProblemError(f"{file}: cannot read the model file: {error.strerror}") from error
-    if content[4:8] != _IDENTIFIER:
-        raise ProblemError(f"{file}: not a TFLite model: bytes 4 to 8 are {content[4:8]!r}, not {_IDENTIFIER!r}")
-    try:
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
-        main = model.subgraphs[0]
-        inputs = tuple(_tensor(main.tensors[index], schema) for index in main.inputs)
-        outputs = tuple(_tensor(main.tensors[index], schema) for index in main.outputs)
-        macs = _macs(model, main, schema)
-    except (struct.error, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise ProblemError(f"{file}: a damaged TFLite model ({len(content)} bytes): {error}") from error
+        ops = split_operators(file)
+        named = _boundary_tensors(graph, ops)
     except ProblemError as error:
-        raise ProblemError(f"{file}: {error}") from error
-    sha256 = hashlib.sha256(content).hexdigest()
-    weights = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    boundary = {tensor.name: tensor for tensor in (*inputs, *outputs)}
-    made = [tensor for tensor in outputs if tensor.name not in {given.name for given in inputs}]
-    op = Op(
-        name=file.stem,
-        type="tflite",
-        macs=sum(macs.values()),
-        weights_bytes=weights,
-        weights_id=sha256[:16] if weights else "",
-        inputs=tuple(dict.fromkeys(tensor.name for tensor in inputs)),
-        outputs=tuple(dict.fromkeys(tensor.name for tensor in made)),
-        workspace_bytes=_workspace_bytes(main, schema),
-    )
-    dtype = max(sorted(macs), key=lambda name: macs[name]) if macs else (*outputs, *inputs)[0].dtype
-    return ModelGraph(
-        name=file.stem,
+        raise ProblemError(f"{path}: {error}") from error
+    model = ModelGraph(
+        name=Path(path).stem,
         format="tflite",
         path=str(path),
-        sha256=sha256,
-        numeric=_NUMERIC.get(dtype, dtype),
-        inputs=inputs,
-        outputs=outputs,
-        ops=(op,),
-        tensors=boundary,
+        sha256=file.sha256,
+        numeric=_numeric(file, graph, ops),
+        inputs=tuple(named[t] for t in dict.fromkeys(graph.inputs)),
+        outputs=tuple(named[t] for t in dict.fromkeys(graph.outputs)),
+        ops=tuple(_op(file, graph, ops, place, named) for place in range(len(ops.names))),
+        tensors={tensor.name: tensor for tensor in named.values()},
+    )
+    _check_expected(model, inputs)
+    return model
+
+
+def _boundary_tensors(graph: TfliteSubgraph, ops: TfliteOps) -> dict[int, Tensor]:
+    """Return every tensor that some boundary may separate, by its index."""
+    unsettled = unsettled_sizes(graph)
+    crossing = dict.fromkeys((*graph.inputs, *(t for makes in ops.makes for t in makes), *graph.outputs))
+    named = {}
+    for index in crossing:
+        tensor = graph.tensors[index]
+        if index in ops.constants:
+            raise ProblemError(f"the output {tensor.name!r} is a constant of the file; remove it from the outputs")
+        if index in unsettled:
+            raise ProblemError(
+                f"the size of the output {tensor.name!r} depends on values, so no plan can know it; "
+                "cut the model before it when it is converted"
+            )
+        named[index] = Tensor.dense(tensor.name, tensor.shape, tensor.dtype)
+    return named
+
+
+def _op(file: TfliteFile, graph: TfliteSubgraph, ops: TfliteOps, place: int, named: Mapping[int, Tensor]) -> Op:
+    members = ops.members[place]
+    operators = [graph.operators[position] for position in members]
+    buffers = _weights(file, graph, ops, members)
+    taken = {graph.tensors[t].name: graph.tensors[t].bytes for t in ops.reads[place]}
+    made = {named[t].name: named[t].bytes for t in ops.makes[place]}
+    # Inside an op of several operators more may live than what enters and leaves it.
+    steps = [
+        sum(graph.tensors[t].bytes for t in {*operator.inputs, *operator.outputs} - ops.constants if t >= 0)
+        for operator in operators
+    ]
+    return Op(
+        name=ops.names[place],
+        type="+".join(dict.fromkeys(operator.kind for operator in operators)),
+        macs=sum(count_macs(file, graph, operators).values()),
+        weights_bytes=sum(len(file.buffers[buffer]) for buffer in buffers),
+        weights_id=f"{file.sha256[:16]}/{'+'.join(map(str, buffers))}" if buffers else "",
+        inputs=tuple(taken),
+        outputs=tuple(made),
+        workspace_bytes=max(sum(taken.values()) + sum(made.values()), *steps),
     )
 
 
-def _schema() -> Any:
-    try:
-        from ai_edge_litert import schema_py_generated
-    except ImportError as error:
-        raise ProblemError(
-            "reading a .tflite model needs LiteRT; install it: pip install 'placer-joules[tflite]'"
-        ) from error
-    return schema_py_generated
+def _weights(file: TfliteFile, graph: TfliteSubgraph, ops: TfliteOps, members: Sequence[int]) -> tuple[int, ...]:
+    """Return the buffers of the constants that an op needs, those of the bodies it calls included."""
+    _, constants = ops.constant_cone(graph, members)
+    buffers = {graph.tensors[t].buffer for t in constants}
+    bodies = [body for position in members for body in graph.operators[position].calls]
+    seen: set[int] = set()
+    while bodies:
+        body = bodies.pop()
+        if body not in seen:
+            seen.add(body)
+            subgraph = file.subgraphs[body]
+            buffers.update(tensor.buffer for tensor in subgraph.tensors)
+            bodies += [inner for operator in subgraph.operators for inner in operator.calls]
+    return tuple(sorted(buffers - {0}))
 
 
-def _dtype(tensor: Any, schema: Any) -> str:
-    for name, value in vars(schema.TensorType).items():
-        if value == tensor.type and name.isupper():
-            return str(name).lower()
-    raise ProblemError(f"tensor {tensor.name!r} has the unknown type {tensor.type}")
+def _numeric(file: TfliteFile, graph: TfliteSubgraph, ops: TfliteOps) -> str:
+    """Name the format in which most MACs are computed; without MACs, that of most of the bytes made."""
+    operators = [graph.operators[position] for members in ops.members for position in members]
+    votes = count_macs(file, graph, operators)
+    if not votes:
+        votes = Counter()
+        for t in (t for makes in ops.makes for t in makes):
+            votes[graph.tensors[t].dtype] += graph.tensors[t].bytes
+    dtype = max(sorted(votes), key=lambda name: votes[name])
+    return _NUMERIC.get(dtype, dtype)
 
 
-def _shape(tensor: Any) -> tuple[int, ...]:
-    return () if tensor.shape is None else tuple(int(dim) for dim in tensor.shape)
-
-
-def _tensor(tensor: Any, schema: Any) -> Tensor:
-    return Tensor.dense(tensor.name.decode(), _shape(tensor), _dtype(tensor, schema))
-
-
-def _macs(model: Any, main: Any, schema: Any) -> Counter[str]:
-    """Count the MACs of the main subgraph by the dtype they produce."""
-    kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    counted: Counter[str] = Counter()
-    for operator in main.operators:
-        code = model.operatorCodes[operator.opcodeIndex]
-        # Old files have the code in the deprecated one-byte field, new ones in both or in the wide one.
-        kind = kinds.get(max(code.builtinCode, code.deprecatedBuiltinCode), "")
-        tensors = [main.tensors[index] if index >= 0 else None for index in operator.inputs]
-        output = main.tensors[operator.outputs[0]] if len(operator.outputs) else None
-        macs = _operator_macs(kind, tensors, output, operator.builtinOptions)
-        if macs:
-            counted[_dtype(output, schema)] += macs
-    return counted
-
-
-def _operator_macs(kind: str, inputs: Sequence[Any], output: Any, options: Any) -> int:
-    """Count the MACs of one operator; weights are laid out as LiteRT's kernels read them."""
-    if kind in ("CONV_2D", "FULLY_CONNECTED"):  # [outputs, height, width, inputs / groups], [outputs, inputs]
-        return math.prod(_shape(output)) * math.prod(_shape(inputs[1])[1:])
-    if kind == "DEPTHWISE_CONV_2D":  # [1, height, width, outputs]
-        return math.prod(_shape(output)) * math.prod(_shape(inputs[1])[1:3])
-    if kind == "CONV_3D":  # [depth, height, width, inputs, outputs]
-        return math.prod(_shape(output)) * math.prod(_shape(inputs[1])[:4])
-    if kind == "TRANSPOSE_CONV":  # inputs are the output's shape, [outputs, height, width, inputs], the data
-        return math.prod(_shape(inputs[2])) * math.prod(_shape(inputs[1])[:3])
-    if kind == "BATCH_MATMUL":
-        left = _shape(inputs[0])
-        return math.prod(_shape(output)) * left[-2 if options is not None and options.adjX else -1]
-    return 0
-
-
-def _workspace_bytes(main: Any, schema: Any) -> int:
-    """Return the most bytes that the inputs and outputs of one operator take, the model's own included."""
-    variable = {index for operator in main.operators for index in operator.outputs} | set(main.inputs)
-
-    def size(indices: Sequence[int]) -> int:
-        tensors = [main.tensors[index] for index in indices if index in variable]
-        return sum(math.prod(_shape(tensor)) * DTYPE_BYTES.get(_dtype(tensor, schema), 8) for tensor in tensors)
-
-    steps = [size([*operator.inputs, *operator.outputs]) for operator in main.operators]
-    return max([*steps, size([*main.inputs, *main.outputs])])
+def _check_expected(model: ModelGraph, expected: Mapping[str, Sequence[int]]) -> None:
+    known = {tensor.name: tensor.shape for tensor in model.inputs}
+    for name, shape in expected.items():
+        if name not in known:
+            raise ProblemError(f"{model.path}: has no input {name!r}; its inputs are {', '.join(map(repr, known))}")
+        if tuple(shape) != known[name]:
+            raise ProblemError(
+                f"{model.path}: input {name!r} is {list(known[name])} in the file, not {list(shape)}; "
+                "convert the model for that shape"
+            )

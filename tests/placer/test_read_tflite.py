@@ -1,48 +1,26 @@
 import sys
 
-import flatbuffers
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
 from placer.cut import cut
 from placer.errors import ProblemError
 from placer.read_tflite import read_tflite
-
-Builtin, Type = schema.BuiltinOperator, schema.TensorType
-
-
-def tensor(name, shape, kind=Type.FLOAT32, buffer=0):
-    made = schema.TensorT()
-    made.name, made.shape, made.type, made.buffer = name, list(shape), kind, buffer
-    return made
-
-
-def operator(index, inputs, outputs, options=None, options_type=0):
-    made = schema.OperatorT()
-    made.opcodeIndex, made.inputs, made.outputs = index, inputs, outputs
-    made.builtinOptions, made.builtinOptionsType = options, options_type
-    return made
-
-
-def write(path, kinds, tensors, operators, inputs, outputs, weights):
-    """Write a model; buffer 0 is the empty one, as the format wants it."""
-    model, graph = schema.ModelT(), schema.SubGraphT()
-    model.version, model.subgraphs, model.buffers = 3, [graph], [schema.BufferT()]
-    for array in weights:
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(array.tobytes(), np.uint8)
-        model.buffers.append(buffer)
-    model.operatorCodes = []
-    for kind in kinds:
-        code = schema.OperatorCodeT()
-        code.builtinCode, code.deprecatedBuiltinCode, code.version = kind, min(kind, 127), 1
-        model.operatorCodes.append(code)
-    graph.tensors, graph.operators, graph.inputs, graph.outputs = tensors, operators, inputs, outputs
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(bytes(builder.Output()))
-    return path
+from tests.placer.tflite_models import (
+    DATA,
+    DATA_MODELS,
+    Builtin,
+    Options,
+    Type,
+    Whole,
+    add,
+    operator,
+    schema,
+    subgraph,
+    synthetic,
+    tensor,
+    write,
+)
 
 
 @pytest.fixture
@@ -51,62 +29,62 @@ def conv_net(tmp_path):
     rng = np.random.default_rng(0)
     shapes = [(4, 3, 3, 2), (4,), (1, 3, 3, 4), (4,), (5, 256), (5,)]
     weights = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-    conv, depthwise, full = schema.Conv2DOptionsT(), schema.DepthwiseConv2DOptionsT(), schema.FullyConnectedOptionsT()
-    conv.strideW = conv.strideH = conv.dilationWFactor = conv.dilationHFactor = 1
-    depthwise.strideW = depthwise.strideH = depthwise.dilationWFactor = depthwise.dilationHFactor = 1
-    depthwise.depthMultiplier = 1
+    strides = {"strideW": 1, "strideH": 1}
+    conv, full = schema.Conv2DOptionsT(**strides), schema.FullyConnectedOptionsT()
+    depthwise = schema.DepthwiseConv2DOptionsT(**strides, depthMultiplier=1)
     tensors = [tensor("image", (1, 8, 8, 2)), tensor("a", (1, 8, 8, 4)), tensor("b", (1, 8, 8, 4))]
     tensors += [tensor("scores", (1, 5))]
     tensors += [tensor(f"w{i}", shape, buffer=i + 1) for i, shape in enumerate(shapes)]
-    options = schema.BuiltinOptions
-    return write(
-        tmp_path / "conv.tflite",
-        [Builtin.CONV_2D, Builtin.DEPTHWISE_CONV_2D, Builtin.FULLY_CONNECTED],
-        tensors,
-        [
-            operator(0, [0, 4, 5], [1], conv, options.Conv2DOptions),
-            operator(1, [1, 6, 7], [2], depthwise, options.DepthwiseConv2DOptions),
-            operator(2, [2, 8, 9], [3], full, options.FullyConnectedOptions),
-        ],
-        [0],
-        [3],
-        weights,
-    )
+    operators = [
+        operator(0, [0, 4, 5], [1], conv, Options.Conv2DOptions),
+        operator(1, [1, 6, 7], [2], depthwise, Options.DepthwiseConv2DOptions),
+        operator(2, [2, 8, 9], [3], full, Options.FullyConnectedOptions),
+    ]
+    kinds = [Builtin.CONV_2D, Builtin.DEPTHWISE_CONV_2D, Builtin.FULLY_CONNECTED]
+    return write(tmp_path / "conv.tflite", kinds, [subgraph(tensors, operators, [0], [3])], weights)
 
 
-def test_a_model_is_one_op_with_its_macs_and_weights(conv_net):
+def test_every_operator_is_an_op_with_its_macs_and_weights(conv_net):
     graph = read_tflite(conv_net)
-    (op,) = graph.ops
-    assert op.macs == 8 * 8 * 4 * 18 + 8 * 8 * 4 * 9 + 5 * 256
-    assert op.weights_bytes == 4 * (72 + 4 + 36 + 4 + 1280 + 5)
-    assert op.workspace_bytes == 2 * 4 * 256
+    assert [(op.name, op.type, op.macs, op.weights_bytes) for op in graph.ops] == [
+        ("conv_2d_0", "CONV_2D", 8 * 8 * 4 * 18, 4 * (72 + 4)),
+        ("depthwise_conv_2d_1", "DEPTHWISE_CONV_2D", 8 * 8 * 4 * 9, 4 * (36 + 4)),
+        ("fully_connected_2", "FULLY_CONNECTED", 5 * 256, 4 * (1280 + 5)),
+    ]
+    assert [(op.inputs, op.outputs, op.workspace_bytes) for op in graph.ops] == [
+        (("image",), ("a",), 4 * (128 + 256)),
+        (("a",), ("b",), 4 * (256 + 256)),
+        (("b",), ("scores",), 4 * (256 + 5)),
+    ]
     assert [(given.name, given.shape, given.dtype) for given in graph.inputs] == [("image", (1, 8, 8, 2), "float32")]
     assert [given.name for given in graph.outputs] == ["scores"]
-    assert (graph.format, graph.numeric, op.inputs, op.outputs) == ("tflite", "fp32", ("image",), ("scores",))
+    assert (graph.name, graph.format, graph.numeric) == ("conv", "tflite", "fp32")
+    assert len({op.weights_id for op in graph.ops}) == 3
 
 
-def test_litert_agrees_about_inputs_and_outputs(conv_net):
-    from ai_edge_litert.interpreter import Interpreter
+@pytest.mark.parametrize(
+    ("name", "ops", "numeric", "macs"),
+    [
+        ("basic_pitch", 222, "fp32", 524_079_648),
+        ("face_detection", 90, "fp32", 30_760_960),
+        ("image_classification", 16, "int8", 12_501_632),
+        ("micro_speech", 4, "int8", 336_000),
+        ("wake_word", 6, "int8", 21_630),
+    ],
+)
+def test_real_models(name, ops, numeric, macs):
+    graph = read_tflite(DATA / f"{name}.tflite")
+    assert (len(graph.ops), graph.numeric, graph.macs) == (ops, numeric, macs)
 
-    graph = read_tflite(conv_net)
-    interpreter = Interpreter(model_content=conv_net.read_bytes())
-    interpreter.allocate_tensors()
-    interpreter.invoke()
-    for ports, tensors in (
-        (interpreter.get_input_details(), graph.inputs),
-        (interpreter.get_output_details(), graph.outputs),
-    ):
-        assert [(port["name"], tuple(port["shape"])) for port in ports] == [(one.name, one.shape) for one in tensors]
 
-
-def test_its_only_segment_is_the_file(conv_net):
-    graph = read_tflite(conv_net)
-    (part,) = cut(graph, [["conv"]])
-    assert part.blob == conv_net.read_bytes()
-    assert (part.inputs, part.outputs, part.sha256) == (graph.inputs, graph.outputs, graph.sha256)
-    conv_net.write_bytes(conv_net.read_bytes() + b"\0")
-    with pytest.raises(ProblemError, match="changed since it was read"):
-        cut(graph, [["conv"]])
+@pytest.mark.parametrize("name", DATA_MODELS)
+def test_litert_agrees_about_every_tensor(name):
+    # Each part's executor checks dtype and shape of what an op makes; inputs and outputs are the whole's.
+    graph = read_tflite(DATA / f"{name}.tflite")
+    made = Whole(graph).run(synthetic(graph.inputs, 0))
+    assert [(one.shape, one.dtype) for one in graph.outputs] == [
+        (made[one.name].shape, made[one.name].dtype.name) for one in graph.outputs
+    ]
 
 
 @pytest.mark.parametrize(
@@ -115,15 +93,75 @@ def test_its_only_segment_is_the_file(conv_net):
         (Builtin.TRANSPOSE_CONV, (4,), (5, 2, 2, 3), (1, 8, 8, 5), 4 * 4 * 3 * 5 * 4),
         (Builtin.BATCH_MATMUL, (7, 2, 3), (7, 3, 5), (7, 2, 5), 7 * 2 * 3 * 5),
         (Builtin.CONV_3D, (1, 4, 4, 4, 2), (3, 3, 3, 2, 6), (1, 4, 4, 4, 6), 64 * 6 * 54),
+        (Builtin.SVDF, (2, 10), (8, 10), (2, 4), 2 * 8 * 10),
         (Builtin.RELU, (2, 3), (2, 3), (2, 3), 0),
+        (Builtin.CONV_2D, (), (), (2, 3), 6),
     ],
 )
 def test_macs_of_other_operators(tmp_path, kind, left, right, made, macs):
     tensors = [tensor("l", left, Type.INT8), tensor("r", right, Type.INT8), tensor("x", (1, 4, 4, 3), Type.INT8)]
     tensors.append(tensor("y", made, Type.INT8))
-    path = write(tmp_path / "m.tflite", [kind], tensors, [operator(0, [0, 1, 2], [3])], [0, 1, 2], [3], [])
+    path = write(tmp_path / "m.tflite", [kind], [subgraph(tensors, [operator(0, [0, 1, 2], [3])], [0, 1, 2], [3])])
     graph = read_tflite(path)
     assert (graph.macs, graph.numeric) == (macs, "int8")
+
+
+def test_an_op_of_several_operators_keeps_room_for_what_lives_inside(tmp_path):
+    # WHERE makes a tensor of unknown size, so it and its reader are one op.
+    tensors = [tensor("x", (4,), Type.BOOL), tensor("at", (4, 1), Type.INT64, signature=[-1, 1])]
+    tensors += [tensor("y", (2,), Type.INT32)]
+    operators = [operator(0, [0], [1]), operator(1, [1], [2])]
+    path = write(tmp_path / "m.tflite", [Builtin.WHERE, Builtin.SHAPE], [subgraph(tensors, operators, [0], [2])])
+    (op,) = read_tflite(path).ops
+    assert (op.name, op.type, op.inputs, op.outputs) == ("where_0", "WHERE+SHAPE", ("x",), ("y",))
+    assert op.workspace_bytes == 4 * 8 + 2 * 4
+
+
+def simple(tmp_path, **changed):
+    tensors = [tensor("x", (2,), **changed), tensor("w", (2,), buffer=1), tensor("y", (2,))]
+    made = subgraph(tensors, [add(0, 1, 2)], [0], [2])
+    return write(tmp_path / "m.tflite", [Builtin.ADD], [made], [np.ones(2, np.float32)])
+
+
+def test_inputs_have_the_shape_of_the_file(tmp_path):
+    path = simple(tmp_path, signature=[-1])
+    assert read_tflite(path, {"x": [2]}).inputs[0].shape == (2,)
+    with pytest.raises(ProblemError, match=r"m\.tflite: input 'x' is \[2\] in the file, not \[3\]"):
+        read_tflite(path, {"x": [3]})
+    with pytest.raises(ProblemError, match=r"m\.tflite: has no input 'z'; its inputs are 'x'"):
+        read_tflite(path, {"z": [2]})
+
+
+def test_an_input_that_agents_cannot_exchange_is_refused(tmp_path):
+    with pytest.raises(ProblemError, match=r"m\.tflite: tensor 'x' is of type string, which agents cannot exchange"):
+        read_tflite(simple(tmp_path, kind=Type.STRING))
+
+
+@pytest.mark.parametrize(
+    ("kind", "signature", "outputs", "says"),
+    [
+        (Builtin.WHERE, None, [2], "size of the output 'made' depends on values"),
+        (Builtin.CUSTOM, [-1, 1], [2], "size of the output 'made' depends on values"),
+        (Builtin.CUSTOM, None, [2, 1], "output 'w' is a constant of the file"),
+        (Builtin.CUSTOM, None, [0], "no output depends on an op"),
+    ],
+)
+def test_outputs_that_no_plan_can_have_are_refused(tmp_path, kind, signature, outputs, says):
+    tensors = [tensor("x", (4,)), tensor("w", (1,), buffer=1), tensor("made", (4, 1), signature=signature)]
+    path = write(
+        tmp_path / "m.tflite", [kind], [subgraph(tensors, [operator(0, [0], [2])], [0], outputs)], [np.ones(1, "f")]
+    )
+    with pytest.raises(ProblemError, match=rf"m\.tflite: .*{says}"):
+        read_tflite(path)
+
+
+def test_an_input_that_is_returned_needs_no_part(tmp_path):
+    tensors = [tensor("x", (2,)), tensor("y", (2,))]
+    path = write(tmp_path / "m.tflite", [Builtin.ADD], [subgraph(tensors, [add(0, 0, 1)], [0], [0, 1])])
+    graph = read_tflite(path)
+    assert [one.name for one in graph.outputs] == ["x", "y"]
+    (part,) = cut(graph, [["add_0"]])
+    assert [one.name for one in part.outputs] == ["y"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no model at all", b"\x1c\0\0\0TFL3" + b"\xff" * 40])
