@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
+from math import fsum, inf
 from typing import TYPE_CHECKING
 
-from placer.evaluate import evaluate, evaluate_flow
+from placer.evaluate import evaluate, evaluate_flow, within
 from placer.plan import Baseline
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from placer.index import Choice, FlowIndex, ProblemIndex
 
 _TIERS = ("sensor", "edge", "cloud")
+
+_MOST_PREFIXES = 400
+"""How many prefixes of a flow are evaluated at the most, the most promising first; few flows need ten."""
 
 
 def all_on(flow: FlowIndex, device: int) -> Choice | None:
@@ -37,29 +42,66 @@ def _prefix(flow: FlowIndex, count: int, first: int, second: int) -> Choice | No
     return tuple(choice)
 
 
-def prefixes(index: ProblemIndex, flow: FlowIndex, target: int) -> list[tuple[float, Choice]]:
-    """Every prefix of the file's order on the source's device with the rest on `target`, cheapest bound first.
+@dataclass(frozen=True, slots=True, order=True)
+class _Prefix:
+    """A prefix of the file's order that stays on the source, before it is evaluated; the better ones sort first."""
 
-    The number beside a choice is a lower bound of the flow's joules per inference: compute and transfers.
-    """
-    source = flow.source_devices[0] if flow.source_devices else 0
+    barred: bool
+    """Whether a tensor would be where it must not."""
+    bound_j: float
+    """Lower bound of the joules per inference: computing, and bytes sent to `target`."""
+    target: int
+    count: int
+
+
+def _prefixes(index: ProblemIndex, flow: FlowIndex, source: int, target: int) -> list[_Prefix]:
+    """List every prefix with the rest on `target`, in time linear in the flow."""
     link = index.link(source, target)
     if link is None:
         return []
+    n = flow.size
+    here, there = _cheapest(flow, source), _cheapest(flow, target)
+    # crossing[k] rises by what a tensor costs for every prefix that ends between its producer and last consumer.
+    crossing = [0.0] * (n + 2)
+    first, last = 0, n
+    for tensor in flow.tensors:
+        workers = [c for c in tensor.consumers if not flow.is_endpoint[c]]
+        touched = [*workers, *([] if flow.is_endpoint[tensor.producer] else [tensor.producer])]
+        if touched and target in tensor.not_on:
+            first = max(first, max(touched) + 1)
+        if touched and source in tensor.not_on:
+            last = min(last, min(touched))
+        if workers:
+            joules = min(flow.share[c] for c in workers) * tensor.bytes * link.energy_j_per_byte
+            crossing[tensor.producer + 1] += joules
+            crossing[max(workers) + 1] -= joules
     found = []
-    for count in range(flow.size + 1):
-        if count < flow.size and flow.is_endpoint[count]:
-            continue
-        choice = _prefix(flow, count, source, target)
-        if choice is None:
-            continue
-        joules = sum(flow.share[v] * flow.options[v][o].joules for v, o in enumerate(choice))
-        for tensor in flow.tensors:
-            if tensor.producer < count and any(c >= count and not flow.is_endpoint[c] for c in tensor.consumers):
-                share = max(flow.share[c] for c in tensor.consumers if c >= count)
-                joules += share * tensor.bytes * link.energy_j_per_byte
-        found.append((joules, choice))
-    return sorted(found, key=lambda pair: pair[0])
+    kept_j, sent_j, rest_j = 0.0, 0.0, fsum(j for j in there if j < inf)
+    missing_there = sum(j == inf for j in there)
+    for count in range(n + 1):
+        if count:
+            if here[count - 1] == inf:
+                break
+            kept_j += here[count - 1]
+            if there[count - 1] == inf:
+                missing_there -= 1
+            else:
+                rest_j -= there[count - 1]
+        sent_j += crossing[count]
+        if missing_there == 0 and not (count < n and flow.is_endpoint[count]):
+            bound_j = max(0.0, kept_j + max(0.0, rest_j) + max(0.0, sent_j)) * (1 - 1e-9)
+            found.append(_Prefix(not first <= count <= last, bound_j, target, count))
+    return found
+
+
+def _cheapest(flow: FlowIndex, device: int) -> list[float]:
+    """Least joules of each op on a device; 0 for sources and sinks, infinite where it has no option."""
+    return [
+        0.0
+        if flow.is_endpoint[v]
+        else min((flow.share[v] * o.joules for o in options if o.device == device), default=inf)
+        for v, options in enumerate(flow.options)
+    ]
 
 
 def starting_choices(index: ProblemIndex) -> list[tuple[Choice, ...]]:
@@ -123,20 +165,25 @@ def _preference(baseline: Baseline) -> tuple[int, float]:
 
 
 def _best_prefix(index: ProblemIndex, flow: FlowIndex, source: int) -> Choice | None:
-    """Return the cheapest prefix that no rule of the flow's own forbids, else the cheapest of all."""
-    best: tuple[int, float, Choice] | None = None
+    """Return the cheapest prefix that no rule of the flow's own forbids, else the cheapest of those looked at."""
+    candidates: list[_Prefix] = []
     for target in range(len(index.devices)):
-        if target == source:
+        if target != source:
+            candidates += _prefixes(index, flow, source, target)
+    best: tuple[bool, float, Choice] | None = None
+    for prefix in sorted(candidates)[:_MOST_PREFIXES]:
+        # What comes later is barred where the best is not, or has a larger bound.
+        if best is not None and (best[0], best[1]) <= (prefix.barred, prefix.bound_j):
+            break
+        choice = _prefix(flow, prefix.count, source, prefix.target)
+        if choice is None:
             continue
-        for bound, choice in prefixes(index, flow, target):
-            if best is not None and best[0] == 0 and bound >= best[1]:
-                break
-            result = evaluate_flow(index, flow, choice)
-            deadline = flow.flow.deadline_s
-            late = deadline is not None and result.latency_s > deadline
-            rank = (1 if late or result.layout.forbidden else 0, result.energy_j, choice)
-            if best is None or rank[:2] < best[:2]:
-                best = rank
+        result = evaluate_flow(index, flow, choice)
+        deadline_s = flow.flow.deadline_s
+        late = deadline_s is not None and not within(result.latency_s, deadline_s)
+        forbidden = late or bool(result.layout.forbidden)
+        if best is None or (forbidden, result.energy_j) < best[:2]:
+            best = (forbidden, result.energy_j, choice)
     return None if best is None else best[2]
 
 
