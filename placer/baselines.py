@@ -64,7 +64,7 @@ def _prefixes(index: ProblemIndex, flow: FlowIndex, source: int, target: int) ->
     # crossing[k] rises by what a tensor costs for every prefix that ends between its producer and last consumer.
     crossing = [0.0] * (n + 2)
     first, last = 0, n
-    for tensor in flow.tensors:
+    for t, tensor in enumerate(flow.tensors):
         workers = [c for c in tensor.consumers if not flow.is_endpoint[c]]
         touched = [*workers, *([] if flow.is_endpoint[tensor.producer] else [tensor.producer])]
         if touched and target in tensor.not_on:
@@ -72,7 +72,8 @@ def _prefixes(index: ProblemIndex, flow: FlowIndex, source: int, target: int) ->
         if touched and source in tensor.not_on:
             last = min(last, min(touched))
         if workers:
-            joules = min(flow.share[c] for c in workers) * tensor.bytes * link.energy_j_per_byte
+            least_bytes = min(flow.bytes_of(t, o) for o in range(len(flow.options[tensor.producer])))
+            joules = min(flow.share[c] for c in workers) * least_bytes * link.energy_j_per_byte
             crossing[tensor.producer + 1] += joules
             crossing[max(workers) + 1] -= joules
     found = []
