@@ -12,6 +12,7 @@ from math import fsum
 from typing import TYPE_CHECKING
 
 from placer import rules
+from placer.objective import TOTALS, factors
 from placer.schedule import Schedule, run_schedule, serial_latency_s
 from placer.segments import Layout, lay_out
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from placer.index import Choice, FlowIndex, ProblemIndex
+    from placer.problem import Objective
 
 TOLERANCE = 1e-9
 """Relative slack within which a limit counts as kept: room for rounding, far below any solver's gap."""
@@ -195,7 +197,7 @@ def combine(index: ProblemIndex, choices: Sequence[Choice], flows: Sequence[Flow
     if index.problem.objective == "latency_s":
         objective = flows[0].latency_s
     else:
-        objective = fsum([*(r * f.energy_j for r, f in zip(rates, flows, strict=True)), *idle_w])
+        objective = total(index, index.problem.objective, flows, idle_w)
     power_w = tuple(
         fsum(
             [
@@ -225,6 +227,32 @@ def combine(index: ProblemIndex, choices: Sequence[Choice], flows: Sequence[Flow
         result.medium_utilization,
         result.device_power_w,
         tuple(_violations(index, choices, result, network_w)),
+    )
+
+
+def total(index: ProblemIndex, objective: Objective, flows: Sequence[FlowResult], idle_w: Sequence[float]) -> float:
+    """Add up a total of the whole site: W for energy_j, grams CO2e per second for carbon_g, currency per s for cost.
+
+    Parameters
+    ----------
+    index, flows, idle_w
+        The problem, each flow's result, and the idle power that is charged for each device.
+    objective
+        Any but latency_s.
+    """
+    rates = [f.flow.rate_hz for f in index.flows]
+    if objective == "energy_j":
+        return fsum([*(r * f.energy_j for r, f in zip(rates, flows, strict=True)), *idle_w])
+    counts = factors(index.problem, objective)
+    return fsum(
+        [
+            *(
+                r * c.joules * (counts.device[c.device] if c.device >= 0 else counts.link[c.link])
+                for r, f in zip(rates, flows, strict=True)
+                for c in f.charges
+            ),
+            *(w * count for w, count in zip(idle_w, counts.device, strict=True)),
+        ]
     )
 
 
@@ -283,4 +311,8 @@ def _violations(
         cap(rules.link_utilization(link.source, link.target), load, link.max_utilization)
     site_w = fsum([*result.device_power_w, network_w])
     cap(rules.power("site"), site_w, problem.limits.power_w.get("site"))
+    for field, objective in TOTALS.items():
+        if getattr(problem.limits, field) is not None:
+            value = total(index, objective, result.flows, result.idle_w)
+            cap(rules.total(field), value, getattr(problem.limits, field))
     return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""The problem the solver sees, as frozen numbers, and its file format (problem.json, version 1).
+"""The problem the solver sees, as frozen numbers, and its file format (problem.json, versions 1.0 and 1.1).
 
 The format is documented in docs/problem-format.md; this module holds its types, reading and writing.
 """
@@ -14,6 +14,10 @@ import msgspec
 from placer.errors import ProblemError
 
 FORMAT = "placer.problem/1.0"
+FORMAT_TOTALS = "placer.problem/1.1"
+"""Written only where a field is used that 1.0 does not know: carbon, cost, caps on totals."""
+
+Objective = Literal["energy_j", "latency_s", "carbon_g", "cost"]
 _READABLE = re.compile(r"placer\.problem/1\.\d+")
 
 
@@ -30,8 +34,12 @@ class Conversion(_Numbers, frozen=True, kw_only=True):
     j_per_byte: float = 0.0
 
 
-class Device(_Numbers, frozen=True, kw_only=True):
-    """A machine as the solver sees it; joules elsewhere are above its `idle_w`."""
+class Device(_Numbers, frozen=True, kw_only=True, omit_defaults=True):
+    """A machine as the solver sees it; joules elsewhere are above its `idle_w`.
+
+    `carbon_g_per_j` is grams CO2e per joule of its electricity, `cost_per_j` its price in any one currency; both
+    are needed only where carbon or cost is minimized or capped, and a missing one is an error there, never zero.
+    """
 
     name: str
     tier: str = ""
@@ -43,10 +51,16 @@ class Device(_Numbers, frozen=True, kw_only=True):
     segment_j: float = 0.0
     wait_w: float = 0.0
     conversions: tuple[Conversion, ...] = ()
+    carbon_g_per_j: float | None = None
+    cost_per_j: float | None = None
 
 
-class Link(_Numbers, frozen=True, kw_only=True, rename={"source": "from", "target": "to"}):
-    """A directed connection; links of equal `medium` share one queue."""
+class Link(_Numbers, frozen=True, kw_only=True, omit_defaults=True, rename={"source": "from", "target": "to"}):
+    """A directed connection; links of equal `medium` share one queue.
+
+    `carbon_g_per_j` and `cost_per_j` are those of the network's part of its joules; the sender's and the receiver's
+    parts count as those devices' joules do.
+    """
 
     source: str
     target: str
@@ -59,6 +73,8 @@ class Link(_Numbers, frozen=True, kw_only=True, rename={"source": "from", "targe
     sender_fraction: float = 1.0
     receiver_fraction: float = 0.0
     max_utilization: float = 1.0
+    carbon_g_per_j: float | None = None
+    cost_per_j: float | None = None
 
 
 class Option(_Numbers, frozen=True, kw_only=True):
@@ -106,12 +122,19 @@ class Flow(_Numbers, frozen=True, kw_only=True):
 
 
 class Limits(_Numbers, frozen=True, kw_only=True, omit_defaults=True):
-    """Caps beside deadlines and memory; keys are names of devices and flows (`site` for the whole)."""
+    """Caps beside deadlines and memory; keys are names of devices and flows (`site` for the whole).
+
+    `energy_w`, `carbon_g_per_s` and `cost_per_s` cap what the objectives energy_j, carbon_g and cost minimize:
+    rate x joules plus idle power of devices that are on for the plan, per second.
+    """
 
     power_w: dict[str, float] = {}
     flow_energy_j: dict[str, float] = {}
     flow_device_energy_j: dict[str, dict[str, float]] = {}
     accuracy_cost: dict[str, float] = {}
+    energy_w: float | None = None
+    carbon_g_per_s: float | None = None
+    cost_per_s: float | None = None
 
 
 class Problem(_Numbers, frozen=True, kw_only=True):
@@ -124,7 +147,7 @@ class Problem(_Numbers, frozen=True, kw_only=True):
     """
 
     format: str = FORMAT
-    objective: Literal["energy_j", "latency_s"] = "energy_j"
+    objective: Objective = "energy_j"
     devices: tuple[Device, ...]
     links: tuple[Link, ...] = ()
     flows: tuple[Flow, ...]
@@ -135,6 +158,9 @@ class Problem(_Numbers, frozen=True, kw_only=True):
         from placer.problem_check import check
 
         check(self)
+        if self.format == FORMAT and _beyond_1_0(self):
+            # Whoever adds a field need not think of the format; readers of 1.0 must not take it for theirs.
+            msgspec.structs.force_setattr(self, "format", FORMAT_TOTALS)
 
 
 def read_problem(path: str | Path) -> Problem:
@@ -187,6 +213,16 @@ def encode_problem(problem: Problem) -> bytes:
 def readable_format(name: str) -> bool:
     """Tell whether this version reads files of the format `name`: any minor version of 1."""
     return _READABLE.fullmatch(name) is not None
+
+
+def _beyond_1_0(problem: Problem) -> bool:
+    limits = problem.limits
+    parts: tuple[Device | Link, ...] = (*problem.devices, *problem.links)
+    return (
+        problem.objective in ("carbon_g", "cost")
+        or any(cap is not None for cap in (limits.energy_w, limits.carbon_g_per_s, limits.cost_per_s))
+        or any(p.carbon_g_per_j is not None or p.cost_per_j is not None for p in parts)
+    )
 
 
 def _without_extensions(value: Any) -> Any:

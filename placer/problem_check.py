@@ -8,7 +8,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from placer.errors import ProblemError
-from placer.problem import FORMAT, Device, Flow, Limits, Link, Op, Problem, readable_format
+from placer.objective import FIGURES, TOTALS, asked, spends_in_network
+from placer.problem import FORMAT_TOTALS, Device, Flow, Limits, Link, Op, Problem, readable_format
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def check(problem: Problem) -> None:
     """Raise `ProblemError` with the path of the first thing that is wrong; return if nothing is."""
     if not readable_format(problem.format):
-        raise ProblemError(f"format: {problem.format!r} is not readable here; this version reads {FORMAT!r}")
+        raise ProblemError(f"format: {problem.format!r} is not readable here; this version reads {FORMAT_TOTALS!r}")
     if not problem.devices:
         raise ProblemError("devices: empty; at least one device is needed")
     if not problem.flows:
@@ -40,12 +41,13 @@ def check(problem: Problem) -> None:
     if problem.objective == "latency_s" and len(problem.flows) != 1:
         raise ProblemError(f"objective: latency_s needs exactly one flow, the file has {len(problem.flows)}")
     _check_limits(problem.limits, devices, flows)
+    _check_figures(problem)
 
 
 def _check_device(device: Device, at: str) -> None:
     for field in ("max_utilization", "segment_s", "segment_j", "wait_w"):
         _number(getattr(device, field), f"{at}.{field}")
-    for field in ("memory_bytes", "idle_w"):
+    for field in ("memory_bytes", "idle_w", *FIGURES.values()):
         value = getattr(device, field)
         if value is not None:
             _number(value, f"{at}.{field}")
@@ -76,6 +78,10 @@ def _check_link(link: Link, at: str, devices: Collection[str]) -> None:
         "max_utilization",
     ):
         _number(getattr(link, field), f"{at}.{field}")
+    for field in FIGURES.values():
+        value = getattr(link, field)
+        if value is not None:
+            _number(value, f"{at}.{field}")
     _number(link.bytes_per_s, f"{at}.bytes_per_s")
     if link.bytes_per_s == 0:
         raise ProblemError(f"{at}.bytes_per_s: 0; must be above 0 (leave the link out to forbid the pair)")
@@ -169,6 +175,26 @@ def _check_limits(limits: Limits, devices: Collection[str], flows: Collection[st
         for device, value in caps.items():
             _known(device, devices, f"limits.flow_device_energy_j.{name}", "device")
             _number(value, f"limits.flow_device_energy_j.{name}.{device}")
+
+    for field in TOTALS:
+        cap = getattr(limits, field)
+        if cap is not None:
+            _number(cap, f"limits.{field}")
+
+
+def _check_figures(problem: Problem) -> None:
+    """Refuse to count carbon or cost where a figure is missing: nothing is free because nobody knows its price."""
+    for who, objective in asked(problem):
+        field = FIGURES[objective]
+        for i, device in enumerate(problem.devices):
+            if getattr(device, field) is None:
+                raise ProblemError(f"devices[{i}].{field}: missing; {who} needs it for {device.name!r}")
+        for i, link in enumerate(problem.links):
+            if getattr(link, field) is None and spends_in_network(link):
+                raise ProblemError(
+                    f"links[{i}].{field}: missing; {who} needs it for the network's part of the joules from "
+                    f"{link.source!r} to {link.target!r} (or give the joules to sender and receiver)"
+                )
 
 
 def _number(value: float, at: str) -> None:

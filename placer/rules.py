@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from placer.problem import Limits
+from placer.objective import TOTALS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from placer.problem import Device, Flow, Link, Problem
+    from placer.problem import Device, Flow, Limits, Link, Problem
 
 _UNLIMITED = 1e18
 """A utilization nobody reaches: the field has no way to say 'none'."""
@@ -70,6 +70,11 @@ def accuracy(flow: str) -> str:
     return f"accuracy_cost of {flow!r}"
 
 
+def total(field: str) -> str:
+    """Name of a cap on a total of the whole site; `field` is that of `Limits`."""
+    return f"{field} of the whole plan"
+
+
 def names(problem: Problem) -> tuple[str, ...]:
     """Name every rule of a problem that could be given up, in a fixed order."""
     found: list[str] = []
@@ -89,26 +94,32 @@ def names(problem: Problem) -> tuple[str, ...]:
     found += [flow_energy(f) for f in limits.flow_energy_j]
     found += [flow_device_energy(f, d) for f, caps in limits.flow_device_energy_j.items() for d in caps]
     found += [accuracy(f) for f in limits.accuracy_cost]
+    found += [total(field) for field in TOTALS if getattr(limits, field) is not None]
     return tuple(found)
 
 
 def without(problem: Problem, dropped: Collection[str]) -> Problem:
     """Return the problem with the named rules given up; everything else is the same."""
-    limits = problem.limits
     return msgspec.structs.replace(
         problem,
         devices=tuple(_device(d, dropped) for d in problem.devices),
         links=tuple(_link(k, dropped) for k in problem.links),
         flows=tuple(_flow(f, dropped) for f in problem.flows),
-        limits=Limits(
-            power_w={d: w for d, w in limits.power_w.items() if power(d) not in dropped},
-            flow_energy_j={f: j for f, j in limits.flow_energy_j.items() if flow_energy(f) not in dropped},
-            flow_device_energy_j={
-                f: {d: j for d, j in caps.items() if flow_device_energy(f, d) not in dropped}
-                for f, caps in limits.flow_device_energy_j.items()
-            },
-            accuracy_cost={f: a for f, a in limits.accuracy_cost.items() if accuracy(f) not in dropped},
-        ),
+        limits=_limits(problem.limits, dropped),
+    )
+
+
+def _limits(limits: Limits, dropped: Collection[str]) -> Limits:
+    return msgspec.structs.replace(
+        limits,
+        power_w={d: w for d, w in limits.power_w.items() if power(d) not in dropped},
+        flow_energy_j={f: j for f, j in limits.flow_energy_j.items() if flow_energy(f) not in dropped},
+        flow_device_energy_j={
+            f: {d: j for d, j in caps.items() if flow_device_energy(f, d) not in dropped}
+            for f, caps in limits.flow_device_energy_j.items()
+        },
+        accuracy_cost={f: a for f, a in limits.accuracy_cost.items() if accuracy(f) not in dropped},
+        **dict.fromkeys(field for field in TOTALS if total(field) in dropped),
     )
 
 

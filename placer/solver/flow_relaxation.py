@@ -28,6 +28,8 @@ class FlowRelaxation:
         devices = len(self.problem.devices)
         self.energy: dict[int, Terms] = {d: {} for d in range(-1, devices)}
         """Joules per inference by device; -1 is the network."""
+        self.network: dict[int, Terms] = {}
+        """The network's joules by link: what stands in `energy[-1]`, taken apart."""
         self.device_s: list[Terms] = [{} for _ in range(devices)]
         self.medium_s: list[Terms] = [{} for _ in self.problem.media]
         self.blocks = blocks_of(flow)
@@ -184,7 +186,9 @@ class FlowRelaxation:
         places = self.problem.device_position
         add_to(self.energy[places[link.source]], terms.items(), joules * sender)
         add_to(self.energy[places[link.target]], terms.items(), joules * receiver)
-        add_to(self.energy[-1], terms.items(), joules * max(0.0, 1 - sender - receiver))
+        between = joules * max(0.0, 1 - sender - receiver)
+        add_to(self.energy[-1], terms.items(), between)
+        add_to(self.network.setdefault(k, {}), terms.items(), between)
 
     def _convert(self, t: int, a: int, size: float) -> None:
         tensor = self.index.tensors[t]

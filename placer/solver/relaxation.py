@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ortools.math_opt.python import mathopt
 
+from placer.objective import TOTALS, factors
 from placer.solver.flow_relaxation import FlowRelaxation
 from placer.solver.scale import Scale
 from placer.solver.terms import SLACK, Terms, add_to
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from placer.index import Choice, ProblemIndex
+    from placer.problem import Objective
 
 
 class Relaxation:
@@ -34,8 +36,11 @@ class Relaxation:
         self._memory()
         self._utilization()
         self._power()
+        self._totals()
         if index.problem.objective == "latency_s":
             self._minimize(self.flows[0].latency.items(), 1.0 / self.scale.time)
+        else:
+            self._minimize(self.total(index.problem.objective).items(), 1.0)
 
     def row(self, terms: Terms, lower: float = -math.inf, upper: float = math.inf, name: str = "") -> None:
         """Add the constraint `lower <= terms <= upper`."""
@@ -54,7 +59,11 @@ class Relaxation:
     @property
     def objective_scale(self) -> float:
         """Factor between the model's objective and the problem's."""
-        return self.scale.time if self.index.problem.objective == "latency_s" else self.scale.power
+        objective = self.index.problem.objective
+        if objective == "latency_s":
+            return self.scale.time
+        largest = factors(self.index.problem, objective).largest
+        return self.scale.power * (10.0 ** -math.floor(math.log10(largest)) if largest > 0 else 1.0)
 
     def _minimize(self, terms: Iterable[tuple[mathopt.Variable, float]], factor: float) -> None:
         total: Terms = {}
@@ -66,7 +75,6 @@ class Relaxation:
 
     def _switch_on(self) -> None:
         """On_d >= sum_{o on d, s > 0} x_vo: a device that works is on and pays its idle power."""
-        wants_energy = self.index.problem.objective == "energy_j"
         self.on: dict[int, mathopt.Variable] = {}
         for d, device in enumerate(self.index.devices):
             if device.always_on:
@@ -79,12 +87,27 @@ class Relaxation:
                     }
                     if terms:
                         self.row({on: 1.0, **terms}, lower=0.0)
-            if wants_energy:
-                self._minimize([(on, 1.0)], device.idle_w or 0.0)
-        if wants_energy:
-            for flow in self.flows:
-                for terms in flow.energy.values():
-                    self._minimize(terms.items(), flow.index.flow.rate_hz / self.scale.energy)
+
+    def total(self, objective: Objective) -> Terms:
+        """sum_f rate_f (sum_d count_d energy_fd + sum_k count_k network_fk) + sum_d count_d idle_d on_d."""
+        counts = factors(self.index.problem, objective)
+        terms: Terms = {}
+        for flow in self.flows:
+            rate_hz = flow.index.flow.rate_hz / self.scale.energy
+            for d, count in enumerate(counts.device):
+                add_to(terms, flow.energy[d].items(), rate_hz * count)
+            for k, network in flow.network.items():
+                add_to(terms, network.items(), rate_hz * counts.link[k])
+        for d, on in self.on.items():
+            add_to(terms, [(on, (self.index.devices[d].idle_w or 0.0) * counts.device[d])])
+        return terms
+
+    def _totals(self) -> None:
+        """Sum as in `total` <= limit, for energy, carbon and cost of the whole plan."""
+        for field, objective in TOTALS.items():
+            limit = getattr(self.index.problem.limits, field)
+            if limit is not None:
+                self.cap(self.total(objective), limit)
 
     def _memory(self) -> None:
         """sum_i weights_i w_di + W_d <= memory_d, with w_di >= x_vo and W_d >= workspace_v x_vo."""

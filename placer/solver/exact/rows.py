@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from placer.evaluate import TOLERANCE
+from placer.objective import TOTALS, factors
 
 if TYPE_CHECKING:
     from placer.index import FlowIndex, ProblemIndex
+    from placer.problem import Objective, Problem
 
 Array = npt.NDArray[np.float64]
 
@@ -27,10 +29,10 @@ SLACK = TOLERANCE + 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Coefficients of each row; R rows, D devices, M queues."""
+    """Coefficients of each row; R rows, D devices, K links, M queues."""
 
     energy: Array
-    """(R, D + 1) per joule spent by each device, the network last."""
+    """(R, D + K) per joule spent by each device, then by the network on each link."""
     device_s: Array
     """(R, D) per expected busy second of each device."""
     medium_s: Array
@@ -63,7 +65,7 @@ class _Builder:
 
     def __init__(self, index: ProblemIndex) -> None:
         devices, media = len(index.devices), len(index.media)
-        self.shapes = {"energy": devices + 1, "device_s": devices, "medium_s": media, "weights": devices}
+        self.shapes = {"energy": devices + len(index.links), "device_s": devices, "medium_s": media, "weights": devices}
         self.rows: list[dict[str, Array | float]] = []
 
     def add(self, limit: float, *, spent: float = 0.0, **coefficients: Array | float) -> None:
@@ -82,8 +84,8 @@ def build_rows(index: ProblemIndex, flow: FlowIndex) -> Rows:
     problem, limits, name = index.problem, index.problem.limits, flow.name
     devices = len(index.devices)
     rate_hz = flow.flow.rate_hz
-    everybody = np.ones(devices + 1)
-    only = np.eye(devices + 1)
+    everybody = np.ones(devices + len(index.links))
+    only = np.eye(devices + len(index.links))
     switched_w = np.array([0.0 if d.always_on else d.idle_w or 0.0 for d in index.devices])
     steady_w = np.array([d.idle_w or 0.0 if d.always_on else 0.0 for d in index.devices])
     build = _Builder(index)
@@ -91,7 +93,13 @@ def build_rows(index: ProblemIndex, flow: FlowIndex) -> Rows:
     if problem.objective == "latency_s":
         build.add(np.inf, latency=1.0)
     else:
-        build.add(np.inf, energy=everybody * rate_hz, idle=switched_w)
+        counts = _counts(problem, problem.objective)
+        build.add(np.inf, energy=counts * rate_hz, idle=switched_w * counts[:devices])
+    for field, objective in TOTALS.items():
+        cap = getattr(limits, field)
+        if cap is not None:
+            counts = _counts(problem, objective)
+            build.add(cap, energy=counts * rate_hz, idle=switched_w * counts[:devices])
     if flow.flow.deadline_s is not None:
         build.add(flow.flow.deadline_s, latency=1.0)
     if name in limits.accuracy_cost:
@@ -139,13 +147,21 @@ def build_rows(index: ProblemIndex, flow: FlowIndex) -> Rows:
     )
 
 
+def _counts(problem: Problem, objective: Objective) -> Array:
+    """(D + K,) what a joule of each device, and of the network on each link, counts in a total."""
+    counted = factors(problem, objective)
+    return np.array([*counted.device, *counted.link], dtype=np.float64)
+
+
 def transfer_shares(index: ProblemIndex, energy: Array, link: int) -> Array:
-    """What one joule of a link adds to each row: its sender's, its receiver's and the network's fraction."""
+    """Return what one joule of a link adds to each row: its sender's, its receiver's and the network's fraction."""
     k = index.links[link]
     rest = max(0.0, 1.0 - k.sender_fraction - k.receiver_fraction)
     sender, receiver = index.device_position[k.source], index.device_position[k.target]
     total: Array = (
-        energy[:, sender] * k.sender_fraction + energy[:, receiver] * k.receiver_fraction + energy[:, -1] * rest
+        energy[:, sender] * k.sender_fraction
+        + energy[:, receiver] * k.receiver_fraction
+        + energy[:, len(index.devices) + link] * rest
     )
     return total
 
