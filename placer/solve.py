@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from placer.assemble import assemble
-from placer.baselines import starting_choices
 from placer.errors import Infeasible, NoPlanFound
 from placer.evaluate import evaluate
 from placer.index import ProblemIndex
 from placer.solver.conflict import find_conflict
-from placer.solver.exact.solve import solve_flow
-from placer.solver.outcome import OPTIMALITY_GAP, Outcome, relative_gap
-from placer.solver.plain import search
+from placer.solver.find import find
+from placer.solver.outcome import OPTIMALITY_GAP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from placer.build import Built
     from placer.plan import Model, Plan
     from placer.problem import Problem
-    from placer.solver.exact.solve import FlowSolution
-    from placer.solver.outcome import Status
 
 
 def solve(
@@ -82,43 +78,3 @@ def solve(
         models=models,
         agents=agents,
     )
-
-
-def find(
-    index: ProblemIndex,
-    *,
-    time_limit_s: float = 60.0,
-    gap: float = OPTIMALITY_GAP,
-    seed: int = 0,
-    progress: Callable[[float, float], None] | None = None,
-) -> Outcome:
-    """Search for the best choice; as `solve`, without writing a plan.
-
-    Returns
-    -------
-    Outcome
-        With status, choices, bound and seconds.
-    """
-    if len(index.flows) == 1:
-        return _of_one_flow(index, solve_flow(index, time_limit_s=time_limit_s, gap=gap, seed=seed, progress=progress))
-    return search(
-        index,
-        starts=starting_choices(index),
-        time_limit_s=time_limit_s,
-        gap=gap,
-        seed=seed,
-        progress=progress,
-    )
-
-
-def _of_one_flow(index: ProblemIndex, found: FlowSolution) -> Outcome:
-    """Judge the one-flow solver's choice once more: its claim counts only as far as `evaluate` confirms it."""
-    if found.choice is None:
-        return Outcome(found.status, None, None, found.bound, found.seconds, found.parts)
-    choices = (found.choice,)
-    evaluation = evaluate(index, choices)
-    if not evaluation.feasible:
-        raise AssertionError(f"the solver's choice breaks {evaluation.violations}")
-    bound = min(found.bound, evaluation.objective)
-    status: Status = "optimal" if relative_gap(evaluation.objective, bound) <= OPTIMALITY_GAP else "feasible"
-    return Outcome(status, choices, evaluation, bound, found.seconds, found.parts)
