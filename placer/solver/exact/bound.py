@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from placer.solver.exact.chain_bound import ChainLayout, ChainTables, price_chains
+from placer.solver.exact.chain_bound import ChainTables, price_chains
+from placer.solver.exact.chain_layout import ChainLayout
 from placer.solver.exact.general_bound import GeneralBlock
 from placer.solver.exact.prices import Prices, Room, price
 from placer.solver.exact.structure import NOWHERE, Block, split

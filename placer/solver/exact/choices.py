@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placer.solver.exact.branch_choices import BranchChoices, TooMany
-from placer.solver.exact.general_choices import general_choices
+from placer.solver.exact.general_choices import GeneralSearch
 from placer.solver.exact.measure import BlockMeter
+from placer.solver.exact.side_by_side import products, side_by_side
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from placer.solver.exact.bound import Bound, Bounder
     from placer.solver.exact.rows import Array
 
-MOST = 20_000
+MOST = 5_000
 """Choices of one block and pair of places that are looked at; beyond, the block's bound stands."""
 
 
@@ -33,6 +32,8 @@ class BlockChoices:
     """(m, R) what each adds to every row."""
     places: list[tuple[int, ...]]
     """The place of each inner op, in the block's order."""
+    complete: bool
+    """Whether all ways up to the price asked for are here, or are no better than one that is."""
 
 
 class ChoiceFinder:
@@ -42,6 +43,8 @@ class ChoiceFinder:
         self.bounder = bounder
         self.numbers = bounder.numbers
         self._meters: dict[int, BlockMeter] = {}
+        self.budget = 0
+        """Steps of work left: a measured way, or a partial way of a general block. Its owner refills it."""
 
     def meter(self, block: int) -> BlockMeter:
         """The block's meter, made once."""
@@ -50,26 +53,29 @@ class ChoiceFinder:
         return self._meters[block]
 
     def find(self, bound: Bound, block: int, a: int, z: int, limit: float) -> BlockChoices:
-        """List the ways of a block whose price is at most `limit`.
-
-        Raises
-        ------
-        TooMany
-            They are too many to list.
-        """
+        """List the ways of a block whose price is at most `limit`, for given places of its joints."""
         kind = self.bounder.blocks[block].kind
+        found: list[tuple[Array, tuple[int, ...]]]
+        complete = True
         if kind == "edge":
             found = [(self._edge_rows(block, a, z), ())]
         elif kind == "chains":
-            found = self._chains(bound, block, a, z, limit)
+            found, complete = self._chains(bound, block, a, z, limit)
         else:
-            found = general_choices(self.numbers, bound, self.bounder.blocks[block], self.meter(block), a, z, limit, MOST)
+            search = GeneralSearch(self.numbers, bound.prices, self.bounder.blocks[block], limit, self._spend)
+            found, complete = search.run(self.meter(block), a, z)
         kept = [(rows, places) for rows, places in found if rows @ bound.multipliers <= limit]
         if not kept:
-            return BlockChoices(np.zeros((0, self.numbers.rows.count)), [])
+            return BlockChoices(np.zeros((0, self.numbers.rows.count)), [], complete)
         rows = np.array([r for r, _ in kept])
         best = undominated(rows)
-        return BlockChoices(rows[best], [kept[i][1] for i in best])
+        return BlockChoices(rows[best], [kept[i][1] for i in best], complete)
+
+    def _spend(self) -> None:
+        """Count one step of work; raise `TooMany` when the budget is used up."""
+        self.budget -= 1
+        if self.budget < 0:
+            raise TooMany
 
     def _edge_rows(self, block: int, a: int, z: int) -> Array:
         """What a block without inner ops adds: exact by formula."""
@@ -91,7 +97,8 @@ class ChoiceFinder:
 
     def _chains(
         self, bound: Bound, block: int, a: int, z: int, limit: float
-    ) -> list[tuple[Array, tuple[int, ...]]]:
+    ) -> tuple[list[tuple[Array, tuple[int, ...]]], bool]:
+        """List the ways of a block of chains; also whether they are all."""
         n = self.numbers
         b = self.bounder.blocks[block]
         found: list[tuple[Array, tuple[int, ...]]] = []
@@ -104,10 +111,13 @@ class ChoiceFinder:
         k = layout.blocks.index(block)
         lister = BranchChoices(layout, tables, bound.prices)
         rows_of = [layout.row_of[block, i] for i in range(len(b.branches))]
-        if a != z:
-            found += self._common_cuts(bound, lister, block, k, rows_of, a, z, limit)
-        found += self._parted(bound, lister, block, k, rows_of, a, z, limit)
-        return found
+        try:
+            if a != z:
+                found += self._common_cuts(bound, lister, block, k, rows_of, a, z, limit)
+            self._parted(bound, lister, block, k, rows_of, a, z, limit, found)
+        except TooMany:
+            return found, False
+        return found, True
 
     def _common_cuts(
         self, bound: Bound, lister: BranchChoices, block: int, k: int, rows_of: list[int], a: int, z: int, limit: float
@@ -117,16 +127,61 @@ class ChoiceFinder:
         if base == np.inf:
             return []
         lists = [lister.common_cuts(row, a, z) for row in rows_of]
-        found = []
+        found: list[list[int]] = []
         for fetched in (True, False):
             if direct and not fetched:
                 continue
             part = lists if fetched else [[c for c in choices if c[1] > 0] for choices in lists]
-            for cuts in _products([[(p, (c,)) for p, c in choices] for choices in part], limit - base - shared * fetched):
-                at_entry = any(c == (0,) for c in cuts)
-                if fetched == (at_entry or direct):
-                    found.append([c[0] for c in cuts])
+            room = limit - base - shared * fetched
+            if self._adds_up(block, a, z):
+                found += self._undominated_cuts(block, a, z, part, bound.multipliers, room)
+            else:
+                for cuts in products([[(p, (c,)) for p, c in choices] for choices in part], room, MOST):
+                    if fetched == (direct or (0,) in cuts):
+                        found.append([c[0] for c in cuts])
         return [self._cut_rows(block, a, z, cuts, direct) for cuts in found]
+
+    def _adds_up(self, block: int, a: int, z: int) -> bool:
+        """Whether a common cut's rows are a sum over the branches: one share, and seconds that follow each other."""
+        b, n = self.bounder.blocks[block], self.numbers
+        conversions = n.device_of[a] == n.device_of[z] and n.byte_s[a, z] > 0
+        return not conversions and len({n.flow.share[v] for v in (*b.inner, b.exit)}) == 1
+
+    def _undominated_cuts(
+        self, block: int, a: int, z: int, lists: list[list[tuple[float, int]]], multipliers: Array, room: float
+    ) -> list[list[int]]:
+        """Combine the branches one by one and keep what is best in some row: their rows add up."""
+        n, b = self.numbers, self.bounder.blocks[block]
+        if any(not cuts for cuts in lists):
+            return []
+        rest = sum(cuts[0][0] for cuts in lists)
+        rows, chosen = np.zeros((1, n.rows.count)), np.zeros((1, 0), dtype=np.int64)
+        for chain, cuts in zip(b.branches, lists, strict=True):
+            rest -= cuts[0][0]
+            own = np.array([self._branch_cut_rows(chain, k, a, z) for _, k in cuts])
+            at = np.array([k for _, k in cuts], dtype=np.int64)
+            both = (rows[:, None, :] + own[None, :, :]).reshape(-1, n.rows.count)
+            picks = np.column_stack([np.repeat(chosen, len(at), axis=0), np.tile(at, len(rows))])
+            near = np.flatnonzero(both @ multipliers + rest <= room)
+            if not near.size:
+                return []
+            best = near[undominated(both[near])]
+            rows, chosen = both[best], picks[best]
+        return [[int(k) for k in row] for row in chosen]
+
+    def _branch_cut_rows(self, chain: tuple[int, ...], k: int, a: int, z: int) -> Array:
+        """What one branch adds at a common cut behind its first k ops, without the entry's tensor."""
+        n, flow = self.numbers, self.numbers.flow
+        at = [a] * k + [z] * (len(chain) - k)
+        rows = n.op_rows[list(chain), at].sum(axis=0)
+        seconds = float(n.seconds[list(chain), at].sum())
+        if k:
+            (tensor,) = (t for t in flow.outputs[chain[k - 1]] if flow.tensors[t].consumers)
+            size = float(n.tensor_bytes[tensor, a])
+            rows = rows + flow.share[chain[k - 1]] * (n.transfer_rows[a, z] + size * n.transfer_byte_rows[a, z])
+            seconds += size * float(n.byte_s[a, z]) + (float(n.transfer_s[a, z]) if n.serial else 0.0)
+        added: Array = rows + n.rows.latency * seconds
+        return added
 
     def _cut_rows(self, block: int, a: int, z: int, cuts: list[int], direct: bool) -> tuple[Array, tuple[int, ...]]:
         """What a common cut adds to every row: exact by formula, since one moment parts before and after."""
@@ -159,68 +214,60 @@ class ChoiceFinder:
         return total + n.rows.latency * seconds, tuple(at)
 
     def _parted(
-        self, bound: Bound, lister: BranchChoices, block: int, k: int, rows_of: list[int], a: int, z: int, limit: float
-    ) -> list[tuple[Array, tuple[int, ...]]]:
-        """Choices where branches run side by side, each measured by the referee's schedule."""
-        b = self.bounder.blocks[block]
+        self,
+        bound: Bound,
+        lister: BranchChoices,
+        block: int,
+        k: int,
+        rows_of: list[int],
+        a: int,
+        z: int,
+        limit: float,
+        known: list[tuple[Array, tuple[int, ...]]],
+    ) -> None:
+        """Add choices where branches run side by side, each measured by the referee's schedule."""
+        b, n = self.bounder.blocks[block], self.numbers
         room = limit - float(bound.chains.detour[k, a, z])
-        if not room > -np.inf:
-            return []
-        floors = [lister.cheapest(row, a, z) for row in rows_of]
-        total = sum(min(few, many) for few, many in floors)
-        lists = []
-        for row, (few, many) in zip(rows_of, floors, strict=True):
-            rest = total - min(few, many)
-            lists.append(lister.parted(row, a, z, room - rest, MOST) if min(few, many) + rest <= room else ([], []))
-        found = []
-        order = {v: i for i, v in enumerate(b.inner)}
-        count = 0
-        for first in range(len(lists)):
-            # The first branch with two changes or more is `first`: no choice is met twice.
-            part = [few for few, _ in lists[:first]] + [lists[first][1]]
-            part += [sorted(few + many) for few, many in lists[first + 1 :]]
-            for combination in _products(part, room):
-                count += 1
-                if count > MOST:
-                    raise TooMany
-                at = [0] * len(b.inner)
-                for chain, places in zip(b.branches, combination, strict=True):
-                    for v, p in zip(chain, places, strict=True):
-                        at[order[v]] = p
-                rows = self.meter(block).rows(a, at, z)
-                if rows is not None:
-                    found.append((rows, tuple(at)))
-        return found
-
-
-def _products(lists: Sequence[Sequence[tuple[float, tuple[int, ...]]]], limit: float) -> list[tuple[tuple[int, ...], ...]]:
-    """One item of each list (each cheapest first), of total price up to `limit`.
-
-    Raises
-    ------
-    TooMany
-        There are more than `MOST`.
-    """
-    if any(not items for items in lists):
-        return []
-    rest = [0.0] * (len(lists) + 1)
-    for i in range(len(lists) - 1, -1, -1):
-        rest[i] = rest[i + 1] + lists[i][0][0]
-    found: list[tuple[tuple[int, ...], ...]] = []
-
-    def extend(i: int, price: float, items: tuple[tuple[int, ...], ...]) -> None:
-        if i == len(lists):
-            found.append(items)
-            if len(found) > MOST:
-                raise TooMany
+        floors = [lister.floor(row, a, z) for row in rows_of]
+        total = sum(floors)
+        if not np.isfinite(total) or not total <= room:
             return
-        for own, places in lists[i]:
-            if price + own + rest[i + 1] > limit:
-                break
-            extend(i + 1, price + own, (*items, places))
+        lists = [
+            lister.parted(row, a, z, room - (total - floor), MOST) for row, floor in zip(rows_of, floors, strict=True)
+        ]
+        base_rows, base_s = self._detour(block, a, z)
+        beaten = np.array([rows for rows, _ in known]).reshape(-1, n.rows.count)
+        order = {v: i for i, v in enumerate(b.inner)}
+        for _, latency_s, combination in side_by_side(lists, room, bound.prices.second, n.serial, MOST):
+            least = base_rows + sum(c.rows for c in combination) + n.rows.latency * (base_s + latency_s)
+            # Equal in every row is no better; bounds err by rounding only.
+            if (beaten <= least).all(axis=1).any():
+                continue
+            at = [0] * len(b.inner)
+            for chain, choice in zip(b.branches, combination, strict=True):
+                for v, p in zip(chain, choice.places, strict=True):
+                    at[order[v]] = p
+            self._spend()
+            rows = self.meter(block).rows(a, at, z)
+            if rows is not None and not (beaten <= rows).all(axis=1).any():
+                known.append((rows, tuple(at)))
+                beaten = np.vstack([beaten, rows])
 
-    extend(0, 0.0, ())
-    return found
+    def _detour(self, block: int, a: int, z: int) -> tuple[Array, float]:
+        """What a block with M >= 2 adds beside its branches: the exit's segment, the tensor the exit reads."""
+        n, b = self.numbers, self.bounder.blocks[block]
+        share = n.flow.share[b.exit]
+        rows, seconds = np.zeros(n.rows.count), 0.0
+        if not n.flow.is_endpoint[b.exit]:
+            rows = rows + share * n.segment_share_rows[z] + n.segment_busy_rows[z]
+            seconds += float(n.segment_s[z])
+        if b.direct and a != z:
+            k = self.bounder.layout.blocks.index(block)
+            layout = self.bounder.layout
+            size = layout.entry_bytes[k, a]
+            rows = rows + layout.entry_share[k] * (n.transfer_rows[a, z] + size * n.transfer_byte_rows[a, z])
+            seconds += float(layout.entry_s[k, a, z]) if n.serial else 0.0
+        return rows, seconds
 
 
 def undominated(rows: Array) -> list[int]:

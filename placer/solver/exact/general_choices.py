@@ -10,7 +10,8 @@ from placer.solver.exact.branch_choices import TooMany
 from placer.solver.exact.structure import NOWHERE
 
 if TYPE_CHECKING:
-    from placer.solver.exact.bound import Bound
+    from collections.abc import Callable
+
     from placer.solver.exact.measure import BlockMeter
     from placer.solver.exact.numbers import FlowNumbers
     from placer.solver.exact.prices import Prices
@@ -18,20 +19,7 @@ if TYPE_CHECKING:
     from placer.solver.exact.structure import Block
 
 
-def general_choices(
-    numbers: FlowNumbers, bound: Bound, block: Block, meter: BlockMeter, a: int, z: int, limit: float, most: int
-) -> list[tuple[Array, tuple[int, ...]]]:
-    """List the ways of a block whose price is at most `limit`, for given places of its joints.
-
-    Raises
-    ------
-    TooMany
-        More than `most` partial ways were looked at.
-    """
-    return _Search(numbers, bound.prices, block, meter, limit, most).run(a, z)
-
-
-class _Search:
+class GeneralSearch:
     """Places the inner ops one after the other; every partial price is a lower bound of its completions'.
 
     Exact so far: ops, transfers and conversions. Bounded: segments, by the distinct (level, place) pairs;
@@ -39,16 +27,14 @@ class _Search:
     """
 
     def __init__(
-        self, numbers: FlowNumbers, prices: Prices, block: Block, meter: BlockMeter, limit: float, most: int
+        self, numbers: FlowNumbers, prices: Prices, block: Block, limit: float, spend: Callable[[], None]
     ) -> None:
         self.n = numbers
         self.flow = numbers.flow
         self.prices = prices
         self.block = block
-        self.meter = meter
         self.limit = limit
-        self.most = most
-        self.seen = 0
+        self.spend = spend
         # Where seconds of a segment replace waiting it has a negative part; at most one segment per op.
         self.gain = np.minimum(prices.segment_busy, 0.0)
         sequence = [*block.inner] if block.exit == NOWHERE else [*block.inner, block.exit]
@@ -66,21 +52,23 @@ class _Search:
         self.load_s = np.zeros(len(numbers.index.devices))
         self.found: list[tuple[Array, tuple[int, ...]]] = []
 
-    def run(self, a: int, z: int) -> list[tuple[Array, tuple[int, ...]]]:
-        """Search with the joints at places `a` and `z`."""
+    def run(self, meter: BlockMeter, a: int, z: int) -> tuple[list[tuple[Array, tuple[int, ...]]], bool]:
+        """List the ways up to the limit with the joints at places `a` and `z`; also whether they are all."""
+        self.meter = meter
         entry = self.block.entry
         if entry != NOWHERE:
             self.place[entry], self.level[entry], self.end_s[entry] = a, 0, 0.0
             if not self.flow.is_endpoint[entry]:
                 self.groups[0, a] = 1
         self.z = z
-        self._extend(0, 0.0, 0.0)
-        return self.found
+        try:
+            self._extend(0, 0.0, 0.0)
+        except TooMany:
+            return self.found, False
+        return self.found, True
 
     def _extend(self, i: int, price: float, latency_s: float) -> None:
-        self.seen += 1
-        if self.seen > self.most:
-            raise TooMany
+        self.spend()
         if i == len(self.sequence):
             inner = [self.place[v] for v in self.block.inner]
             ends = self.place.get(self.block.entry, NOWHERE), self.place.get(self.block.exit, NOWHERE)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from placer.solver.exact.branch_choices import TooMany
 from placer.solver.exact.choices import BlockChoices, ChoiceFinder
 from placer.solver.exact.labels import LabelResult, set_labels
 from placer.solver.exact.multipliers import raise_bound
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 _FIRST_WINDOW = 1e-3
 _BEAM = 64
+_BUDGET = 20_000
 _ROUNDING = 1e-11
 """Cutoffs are widened by this share of the largest sums, so that rounding never cuts off what is equal."""
 
@@ -133,6 +133,7 @@ class NodeSolver:
         choices: list[Mapping[tuple[int, int], BlockChoices]] = []
         exact = np.full_like(bound.blocks, np.inf)
         complete = True
+        self.finder.budget = _BUDGET
         for i in range(count):
             through = bound.through(i)
             found: dict[tuple[int, int], BlockChoices] = {}
@@ -140,11 +141,8 @@ class NodeSolver:
                 if self.stop():
                     return LabelResult(None, False, 0)
                 limit = float(bound.blocks[i, a, z] + (top - through[a, z]))
-                try:
-                    some = self.finder.find(bound, i, int(a), int(z), limit)
-                except TooMany:
-                    complete = False
-                    continue
+                some = self.finder.find(bound, i, int(a), int(z), limit)
+                complete &= some.complete
                 if some.places:
                     found[int(a), int(z)] = some
                     exact[i, a, z] = (some.rows @ bound.multipliers).min()

@@ -33,6 +33,8 @@ class Room:
 class Prices:
     """Everything priced at one vector of multipliers; infinite where the room excludes it."""
 
+    multipliers: Array
+    """(R,) what these prices were made with."""
     second: float
     """Price of a second of latency."""
     op: Array
@@ -74,6 +76,7 @@ def price(numbers: FlowNumbers, room: Room, multipliers: Array) -> Prices:
     op = np.where(room.available, numbers.op_rows @ multipliers, np.inf)
     second = float(numbers.rows.latency @ multipliers)
     return Prices(
+        multipliers=multipliers,
         second=second,
         op=op,
         op_full=op + second * numbers.seconds,

@@ -1,0 +1,88 @@
+"""The branches of all chain blocks as padded arrays, so that one array operation serves them all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from placer.solver.exact.numbers import FlowNumbers
+    from placer.solver.exact.rows import Array
+    from placer.solver.exact.structure import Block
+
+
+class ChainLayout:
+    """What does not change with prices; branches are rows, longest first, L ops in the longest."""
+
+    def __init__(self, numbers: FlowNumbers, blocks: tuple[Block, ...]) -> None:
+        flow = numbers.flow
+        self.numbers = numbers
+        self.blocks = tuple(i for i, b in enumerate(blocks) if b.kind == "chains")
+        order = {block: k for k, block in enumerate(self.blocks)}
+        rows = [(chain, i, b) for i in self.blocks for b, chain in enumerate(blocks[i].branches)]
+        rows.sort(key=lambda row: -len(row[0]))
+        self.row_of = {(i, b): r for r, (_, i, b) in enumerate(rows)}
+        """(block, branch) to its row."""
+        self.length = np.array([len(chain) for chain, _, _ in rows], dtype=np.int64)
+        self.ops = np.full((len(rows), len(rows[0][0]) if rows else 0), -1, dtype=np.int64)
+        for r, (chain, _, _) in enumerate(rows):
+            self.ops[r, : len(chain)] = chain
+        self.block = np.array([order[i] for _, i, _ in rows], dtype=np.int64)
+        """For each row the position of its block in `blocks`."""
+        self._by_block = np.argsort(self.block, kind="stable")
+        self._starts = np.searchsorted(self.block[self._by_block], np.arange(len(self.blocks)))
+        self.branches = np.bincount(self.block, minlength=len(self.blocks)).astype(np.float64)
+        self.direct = np.array([blocks[i].direct for i in self.blocks], dtype=bool)
+        self.exit_share = np.array([flow.share[blocks[i].exit] for i in self.blocks])
+        self.exit_is_end = np.array([flow.is_endpoint[blocks[i].exit] for i in self.blocks], dtype=bool)
+        shares = np.array(flow.share)
+        self.least_share = np.array([shares[list(chain)].min() for chain, _, _ in rows])
+        """The smallest share in each branch: no segment in it counts for less."""
+        self.entry_share = np.where(self.direct, self.exit_share, np.inf)
+        """The smallest share among the readers of each entry's tensor: no transfer of it counts for less."""
+        np.minimum.at(self.entry_share, self.block, shares[self.ops[:, 0]] if rows else np.zeros(0))
+        self.same_device = numbers.device_of[:, None] == numbers.device_of[None, :]
+        self._edges(rows, blocks)
+
+    def _edges(self, rows: list[tuple[tuple[int, ...], int, int]], blocks: tuple[Block, ...]) -> None:
+        """Lay out the edge that leaves each op, and the entry's tensor."""
+        n, flow = self.numbers, self.numbers.flow
+        count = len(n.places)
+        self.edge = np.full_like(self.ops, -1)
+        sizes: list[Array] = []
+        shares: list[float] = []
+        for r, (chain, i, _) in enumerate(rows):
+            for k, v in enumerate(chain):
+                (tensor,) = (t for t in flow.outputs[v] if flow.tensors[t].consumers)
+                self.edge[r, k] = len(sizes)
+                sizes.append(n.tensor_bytes[tensor])
+                shares.append(flow.share[chain[k + 1] if k + 1 < len(chain) else blocks[i].exit])
+        self.edge_bytes = np.array(sizes).reshape(-1, count)
+        self.edge_share = np.array(shares)
+        self.edge_s = n.transfer_s + self.edge_bytes[:, :, None] * n.byte_s
+        # On one link tensors follow each other, so at a common cut their seconds add up; conversions overlap.
+        self.edge_serial_s = np.where(self.same_device, 0.0, self.edge_bytes[:, :, None] * n.byte_s)
+        entry = [blocks[i].tensors[0] for i in self.blocks]
+        self.entry_bytes = n.tensor_bytes[entry].reshape(-1, count)
+        self.entry_s = n.transfer_s + self.entry_bytes[:, :, None] * n.byte_s
+        self.entry_serial_s = np.where(self.same_device, 0.0, self.entry_bytes[:, :, None] * n.byte_s)
+
+    def longer_than(self, k: int) -> int:
+        """How many rows, from the first on, have more than k ops."""
+        return int(np.searchsorted(-self.length, -k, side="left"))
+
+    def total(self, values: Array) -> Array:
+        """Add (branches, ...) up to (blocks, ...)."""
+        added: Array = np.add.reduceat(values[self._by_block], self._starts, axis=0)
+        return added
+
+    def least(self, values: Array) -> Array:
+        """Least of each block's branches."""
+        least: Array = np.minimum.reduceat(values[self._by_block], self._starts, axis=0)
+        return least
+
+    def largest(self, values: Array) -> Array:
+        """Largest of each block's branches."""
+        largest: Array = np.maximum.reduceat(values[self._by_block], self._starts, axis=0)
+        return largest
