@@ -217,7 +217,6 @@ def combine(index: ProblemIndex, choices: Sequence[Choice], flows: Sequence[Flow
         power_w,
         (),
     )
-    network_w = fsum(r * c.joules for r, f in zip(rates, flows, strict=True) for c in f.charges if c.device < 0)
     return Evaluation(
         result.objective,
         result.flows,
@@ -226,7 +225,7 @@ def combine(index: ProblemIndex, choices: Sequence[Choice], flows: Sequence[Flow
         result.device_utilization,
         result.medium_utilization,
         result.device_power_w,
-        tuple(_violations(index, choices, result, network_w)),
+        tuple(_violations(index, choices, result)),
     )
 
 
@@ -272,17 +271,59 @@ def _memory_bytes(index: ProblemIndex, choices: Sequence[Choice]) -> tuple[float
     return tuple(fsum([*shared[d].values(), *own[d], workspace[d]]) for d in range(len(index.devices)))
 
 
-def _violations(
-    index: ProblemIndex, choices: Sequence[Choice], result: Evaluation, network_w: float
-) -> list[Violation]:
-    """List the broken rules, named as in `placer.rules`."""
-    found: list[Violation] = []
+def used(index: ProblemIndex, evaluation: Evaluation) -> list[tuple[str, float, float]]:
+    """List what a choice uses of each limited quantity: the rule's name, the value reached and the limit.
+
+    Parameters
+    ----------
+    index
+        The problem.
+    evaluation
+        What `evaluate` says of a choice for it; the list need not be within the limits.
+    """
+    found: list[tuple[str, float, float]] = []
 
     def cap(rule: str, value: float, limit: float | None) -> None:
-        if limit is not None and not within(value, limit):
-            found.append(Violation(rule, value, limit))
+        if limit is not None:
+            found.append((rule, value, limit))
 
-    problem = index.problem
+    limits = index.problem.limits
+    for flow, r in zip(index.flows, evaluation.flows, strict=True):
+        cap(rules.deadline(flow.name), r.latency_s, flow.flow.deadline_s)
+        cap(rules.accuracy(flow.name), r.accuracy_cost, limits.accuracy_cost.get(flow.name))
+        cap(rules.flow_energy(flow.name), r.energy_j, limits.flow_energy_j.get(flow.name))
+        for name, limit in limits.flow_device_energy_j.get(flow.name, {}).items():
+            spent = fsum(c.joules for c in r.charges if c.device == index.device_position[name])
+            cap(rules.flow_device_energy(flow.name, name), spent, limit)
+    for i, d in enumerate(index.devices):
+        cap(rules.memory(d.name), evaluation.memory_bytes[i], d.memory_bytes)
+        cap(rules.utilization(d.name), evaluation.device_utilization[i], d.max_utilization)
+        cap(rules.power(d.name), evaluation.device_power_w[i], limits.power_w.get(d.name))
+    for k, link in enumerate(index.links):
+        load = evaluation.medium_utilization[index.medium_of[k]]
+        cap(rules.link_utilization(link.source, link.target), load, link.max_utilization)
+    cap(rules.power("site"), _site_w(index, evaluation), limits.power_w.get("site"))
+    for field, objective in TOTALS.items():
+        if getattr(limits, field) is not None:
+            value = total(index, objective, evaluation.flows, evaluation.idle_w)
+            cap(rules.total(field), value, getattr(limits, field))
+    return found
+
+
+def _site_w(index: ProblemIndex, evaluation: Evaluation) -> float:
+    """Average power of the devices and of the network between them."""
+    network_w = (
+        f.flow.rate_hz * c.joules
+        for f, r in zip(index.flows, evaluation.flows, strict=True)
+        for c in r.charges
+        if c.device < 0
+    )
+    return fsum([*evaluation.device_power_w, fsum(network_w)])
+
+
+def _violations(index: ProblemIndex, choices: Sequence[Choice], result: Evaluation) -> list[Violation]:
+    """List the broken rules, named as in `placer.rules`."""
+    found: list[Violation] = []
     for flow, choice, r in zip(index.flows, choices, result.flows, strict=True):
         for t, device in r.layout.forbidden:
             name = index.devices[device].name
@@ -296,23 +337,5 @@ def _violations(
             places = {flow.options[flow.position[n]][choice[flow.position[n]]].device for n in group}
             if len(places) > 1:
                 found.append(Violation(rules.colocated(flow.name, group), float(len(places)), 1.0))
-        cap(rules.deadline(flow.name), r.latency_s, flow.flow.deadline_s)
-        cap(rules.accuracy(flow.name), r.accuracy_cost, problem.limits.accuracy_cost.get(flow.name))
-        cap(rules.flow_energy(flow.name), r.energy_j, problem.limits.flow_energy_j.get(flow.name))
-        for name, limit in problem.limits.flow_device_energy_j.get(flow.name, {}).items():
-            spent = fsum(c.joules for c in r.charges if c.device == index.device_position[name])
-            cap(rules.flow_device_energy(flow.name, name), spent, limit)
-    for i, d in enumerate(index.devices):
-        cap(rules.memory(d.name), result.memory_bytes[i], d.memory_bytes)
-        cap(rules.utilization(d.name), result.device_utilization[i], d.max_utilization)
-        cap(rules.power(d.name), result.device_power_w[i], problem.limits.power_w.get(d.name))
-    for k, link in enumerate(index.links):
-        load = result.medium_utilization[index.medium_of[k]]
-        cap(rules.link_utilization(link.source, link.target), load, link.max_utilization)
-    site_w = fsum([*result.device_power_w, network_w])
-    cap(rules.power("site"), site_w, problem.limits.power_w.get("site"))
-    for field, objective in TOTALS.items():
-        if getattr(problem.limits, field) is not None:
-            value = total(index, objective, result.flows, result.idle_w)
-            cap(rules.total(field), value, getattr(problem.limits, field))
+    found += [Violation(rule, value, limit) for rule, value, limit in used(index, result) if not within(value, limit)]
     return list(dict.fromkeys(found))

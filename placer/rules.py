@@ -1,6 +1,6 @@
-"""The rules a problem imposes, by name, and the same problem without some of them.
+"""The rules a problem imposes, by name, and the same problem with some of them changed or given up.
 
-`evaluate` names broken rules with these names; the search for a conflict drops them one by one.
+`evaluate` names broken rules with these names; conflicts, explanations and sensitivities change them one by one.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from placer.objective import TOTALS
+from placer.objective import TOTALS, UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from placer.problem import Device, Flow, Limits, Link, Problem
 
@@ -89,63 +89,108 @@ def names(problem: Problem) -> tuple[str, ...]:
             found.append(memory(device.name))
         found.append(utilization(device.name))
     found += [link_utilization(k.source, k.target) for k in problem.links]
-    limits = problem.limits
-    found += [power(d) for d in limits.power_w]
-    found += [flow_energy(f) for f in limits.flow_energy_j]
-    found += [flow_device_energy(f, d) for f, caps in limits.flow_device_energy_j.items() for d in caps]
-    found += [accuracy(f) for f in limits.accuracy_cost]
-    found += [total(field) for field in TOTALS if getattr(limits, field) is not None]
+    given = problem.limits
+    found += [power(d) for d in given.power_w]
+    found += [flow_energy(f) for f in given.flow_energy_j]
+    found += [flow_device_energy(f, d) for f, caps in given.flow_device_energy_j.items() for d in caps]
+    found += [accuracy(f) for f in given.accuracy_cost]
+    found += [total(field) for field in TOTALS if getattr(given, field) is not None]
     return tuple(found)
+
+
+def limits(problem: Problem) -> dict[str, tuple[float, str]]:
+    """Return the rules that are limits of a quantity: by name, the limit and its unit."""
+    found: dict[str, tuple[float, str]] = {}
+    for flow in problem.flows:
+        if flow.deadline_s is not None:
+            found[deadline(flow.name)] = (flow.deadline_s, "s")
+    for device in problem.devices:
+        if device.memory_bytes is not None:
+            found[memory(device.name)] = (device.memory_bytes, "B")
+        if device.max_utilization < _UNLIMITED:
+            found[utilization(device.name)] = (device.max_utilization, "")
+    for link in problem.links:
+        if link.max_utilization < _UNLIMITED:
+            found[link_utilization(link.source, link.target)] = (link.max_utilization, "")
+    given = problem.limits
+    found |= {power(d): (w, "W") for d, w in given.power_w.items()}
+    found |= {flow_energy(f): (j, "J") for f, j in given.flow_energy_j.items()}
+    found |= {
+        flow_device_energy(f, d): (j, "J") for f, caps in given.flow_device_energy_j.items() for d, j in caps.items()
+    }
+    found |= {accuracy(f): (a, "") for f, a in given.accuracy_cost.items()}
+    for field, objective in TOTALS.items():
+        if getattr(given, field) is not None:
+            found[total(field)] = (getattr(given, field), UNITS[objective])
+    return found
 
 
 def without(problem: Problem, dropped: Collection[str]) -> Problem:
     """Return the problem with the named rules given up; everything else is the same."""
+    return _changed(problem, dict.fromkeys(dropped))
+
+
+def with_limit(problem: Problem, rule: str, limit: float) -> Problem:
+    """Return the problem with another limit for one rule; everything else is the same.
+
+    A deadline or a cap on a total may be new; other rules must be there already.
+    """
+    return _changed(problem, {rule: limit})
+
+
+def _changed(problem: Problem, new: Mapping[str, float | None]) -> Problem:
+    """Return the problem with new limits by rule; None gives a rule up."""
     return msgspec.structs.replace(
         problem,
-        devices=tuple(_device(d, dropped) for d in problem.devices),
-        links=tuple(_link(k, dropped) for k in problem.links),
-        flows=tuple(_flow(f, dropped) for f in problem.flows),
-        limits=_limits(problem.limits, dropped),
+        devices=tuple(_device(d, new) for d in problem.devices),
+        links=tuple(_link(k, new) for k in problem.links),
+        flows=tuple(_flow(f, new) for f in problem.flows),
+        limits=_limits(problem.limits, new),
     )
 
 
-def _limits(limits: Limits, dropped: Collection[str]) -> Limits:
+def _limits(old: Limits, new: Mapping[str, float | None]) -> Limits:
+    caps = {
+        f: {d: new.get(flow_device_energy(f, d), j) for d, j in caps.items()}
+        for f, caps in old.flow_device_energy_j.items()
+    }
     return msgspec.structs.replace(
-        limits,
-        power_w={d: w for d, w in limits.power_w.items() if power(d) not in dropped},
-        flow_energy_j={f: j for f, j in limits.flow_energy_j.items() if flow_energy(f) not in dropped},
-        flow_device_energy_j={
-            f: {d: j for d, j in caps.items() if flow_device_energy(f, d) not in dropped}
-            for f, caps in limits.flow_device_energy_j.items()
-        },
-        accuracy_cost={f: a for f, a in limits.accuracy_cost.items() if accuracy(f) not in dropped},
-        **dict.fromkeys(field for field in TOTALS if total(field) in dropped),
+        old,
+        power_w=_kept({d: new.get(power(d), w) for d, w in old.power_w.items()}),
+        flow_energy_j=_kept({f: new.get(flow_energy(f), j) for f, j in old.flow_energy_j.items()}),
+        flow_device_energy_j={f: _kept(by_device) for f, by_device in caps.items()},
+        accuracy_cost=_kept({f: new.get(accuracy(f), a) for f, a in old.accuracy_cost.items()}),
+        **{field: new[total(field)] for field in TOTALS if total(field) in new},
     )
 
 
-def _device(device: Device, dropped: Collection[str]) -> Device:
+def _kept(caps: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: cap for name, cap in caps.items() if cap is not None}
+
+
+def _device(device: Device, new: Mapping[str, float | None]) -> Device:
+    load = new.get(utilization(device.name), device.max_utilization)
     return msgspec.structs.replace(
         device,
-        memory_bytes=None if memory(device.name) in dropped else device.memory_bytes,
-        max_utilization=_UNLIMITED if utilization(device.name) in dropped else device.max_utilization,
+        memory_bytes=new.get(memory(device.name), device.memory_bytes),
+        max_utilization=_UNLIMITED if load is None else load,
     )
 
 
-def _link(link: Link, dropped: Collection[str]) -> Link:
-    if link_utilization(link.source, link.target) in dropped:
-        return msgspec.structs.replace(link, max_utilization=_UNLIMITED)
-    return link
+def _link(link: Link, new: Mapping[str, float | None]) -> Link:
+    load = new.get(link_utilization(link.source, link.target), link.max_utilization)
+    return msgspec.structs.replace(link, max_utilization=_UNLIMITED if load is None else load)
 
 
-def _flow(flow: Flow, dropped: Collection[str]) -> Flow:
+def _flow(flow: Flow, new: Mapping[str, float | None]) -> Flow:
     return msgspec.structs.replace(
         flow,
-        deadline_s=None if deadline(flow.name) in dropped else flow.deadline_s,
+        deadline_s=new.get(deadline(flow.name), flow.deadline_s),
         tensors=tuple(
-            msgspec.structs.replace(t, not_on=tuple(d for d in t.not_on if kept_off(flow.name, d) not in dropped))
+            msgspec.structs.replace(t, not_on=tuple(d for d in t.not_on if kept_off(flow.name, d) not in new))
             if t.not_on
             else t
             for t in flow.tensors
         ),
-        colocate=tuple(g for g in flow.colocate if colocated(flow.name, g) not in dropped),
+        colocate=tuple(g for g in flow.colocate if colocated(flow.name, g) not in new),
     )
