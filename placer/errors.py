@@ -10,6 +10,11 @@ PlacerError
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from placer.solver.conflict import Amount
+
 
 class PlacerError(Exception):
     """Root of everything the planner raises on purpose."""
@@ -25,12 +30,17 @@ class Infeasible(PlacerError):  # noqa: N818  the field's word
     Parameters
     ----------
     conflict
-        The names of rules that cannot hold together; each alone could.
+        The names of rules that cannot hold together; without any one of them the others could.
+    amounts
+        For each of them how far it would have to give for a plan to exist, if that was asked.
     """
 
-    def __init__(self, conflict: tuple[str, ...]) -> None:
+    def __init__(self, conflict: tuple[str, ...], amounts: tuple[Amount, ...] = ()) -> None:
         self.conflict = conflict
-        super().__init__("no plan meets these rules together: " + "; ".join(conflict))
+        self.amounts = amounts
+        enough = {a.rule: a.words for a in amounts if a.words}
+        listed = (f"{rule} ({enough[rule]})" if rule in enough else rule for rule in conflict)
+        super().__init__("no plan meets these rules together: " + "; ".join(listed))
 
 
 class NoPlanFound(PlacerError):  # noqa: N818  the field's word

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from placer.assemble import assemble
 from placer.errors import Infeasible, NoPlanFound
 from placer.evaluate import evaluate
 from placer.index import ProblemIndex
-from placer.solver.conflict import find_conflict
+from placer.solver.conflict import find_amounts, find_conflict
 from placer.solver.find import find
 from placer.solver.outcome import OPTIMALITY_GAP
 
@@ -57,7 +58,7 @@ def solve(
     Raises
     ------
     Infeasible
-        No plan can meet the rules; names a minimal set of those in conflict.
+        No plan can meet the rules; names a minimal set of those in conflict and how far each would have to give.
     NoPlanFound
         The time limit ended the search before any plan was found.
     """
@@ -65,7 +66,12 @@ def solve(
     outcome = find(index, time_limit_s=time_limit_s, gap=gap, seed=seed, progress=progress)
     if outcome.status == "infeasible":
         meanings = built.meanings if built else {}
-        raise Infeasible(tuple(meanings.get(rule, rule) for rule in find_conflict(problem)))
+        conflict = find_conflict(problem)
+        amounts = find_amounts(problem, conflict, time_limit_s=time_limit_s)
+        raise Infeasible(
+            tuple(meanings.get(rule, rule) for rule in conflict),
+            tuple(replace(a, rule=meanings.get(a.rule, a.rule)) for a in amounts),
+        )
     if outcome.choices is None:
         raise NoPlanFound(f"no plan was found in {time_limit_s:g} s, nor a proof that there is none; give more time")
     return assemble(

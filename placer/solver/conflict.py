@@ -1,15 +1,62 @@
-"""Why there is no plan: a set of rules that cannot hold together, none of which can be left out."""
+"""Why there is no plan: rules that cannot hold together, none of which can be left out, and how far each must give."""
 
 from __future__ import annotations
 
+import math
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from placer import rules
 from placer.index import ProblemIndex
-from placer.solver.plain import search
+from placer.solver.find import find
+from placer.solver.least import least
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from placer.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """How far one rule of a conflict would have to give, the others kept.
+
+    Parameters
+    ----------
+    rule
+        As named by `placer.rules`.
+    limit, unit
+        The limit that is given; None and "" for a rule that is no limit of a quantity.
+    needed
+        The smallest limit with which there is a plan. None if the rule can only be given up as a whole, or no
+        plan was found in time.
+    bound
+        Proven: with a limit below this there is no plan. Equal to `needed` within 1e-6 unless time ran out.
+    enough
+        Whether this change alone gives the whole problem a plan; else it ends this conflict, but there is another.
+    """
+
+    rule: str
+    limit: float | None
+    unit: str
+    needed: float | None
+    bound: float | None
+    enough: bool
+
+    @property
+    def words(self) -> str:
+        """Say it for people: `0.02 s given, 0.0341 s would do`; "" where there is nothing to say."""
+        if self.limit is None:
+            return "enough if given up alone" if self.enough else ""
+        if self.needed is None:
+            return ""
+        # Rounded up: who follows the advice must get a plan.
+        digits = 10.0 ** (3 - math.floor(math.log10(self.needed))) if self.needed > 0 else 1.0
+        needed = f"{math.ceil(self.needed * digits * (1 - 1e-12)) / digits:g}"
+        unit = f" {self.unit}" if self.unit else ""
+        rest = "would do" if self.enough else "would end this conflict, but there is another"
+        return f"{self.limit:g}{unit} given, {needed}{unit} {rest}"
 
 
 def find_conflict(problem: Problem, *, time_limit_s: float = 30.0) -> tuple[str, ...]:
@@ -50,7 +97,43 @@ def find_conflict(problem: Problem, *, time_limit_s: float = 30.0) -> tuple[str,
     return tuple(kept)
 
 
+def find_amounts(problem: Problem, conflict: Sequence[str], *, time_limit_s: float = 30.0) -> tuple[Amount, ...]:
+    """Tell for each rule of a conflict how far it would have to give for a plan to exist.
+
+    Parameters
+    ----------
+    problem
+        A problem without a plan.
+    conflict
+        What `find_conflict` names for it.
+    time_limit_s
+        Seconds for all of it, shared out over the rules.
+    """
+    end_s = time.monotonic() + time_limit_s
+    every = set(rules.names(problem))
+    named = [rule for rule in conflict if rule in every]
+    amounts = []
+    for i, rule in enumerate(named):
+        left_s = max(0.1, (end_s - time.monotonic()) / (len(named) - i))
+        amounts.append(_amount(problem, rule, every - set(conflict), left_s))
+    return tuple(amounts)
+
+
+def _amount(problem: Problem, rule: str, innocent: set[str], time_limit_s: float) -> Amount:
+    limit, unit = rules.limits(problem).get(rule, (None, ""))
+    if limit is None:
+        enough = not _impossible(rules.without(problem, {rule}), time_limit_s)
+        return Amount(rule=rule, limit=None, unit="", needed=None, bound=None, enough=enough)
+    found, enough = least(problem, rule, time_limit_s=time_limit_s), True
+    if found is None:
+        # Another conflict stands in the way: within this one alone there must be an answer.
+        found, enough = least(rules.without(problem, innocent), rule, time_limit_s=time_limit_s), False
+    if found is None:
+        return Amount(rule=rule, limit=limit, unit=unit, needed=None, bound=None, enough=False)
+    return Amount(rule=rule, limit=limit, unit=unit, needed=found.value, bound=found.bound, enough=enough)
+
+
 def _impossible(problem: Problem, time_limit_s: float) -> bool:
     """Whether it is proven that there is no plan."""
     # Any plan will do: a gap of 1 ends the search at the first one found.
-    return search(ProblemIndex(problem), gap=1.0, time_limit_s=time_limit_s).status == "infeasible"
+    return find(ProblemIndex(problem), gap=1.0, time_limit_s=time_limit_s).status == "infeasible"

@@ -1,0 +1,113 @@
+"""How far one limit can be tightened before there is no plan: the least value of what a rule limits.
+
+By a search that minimizes the quantity where the problem can say so, else by halving the range: each step ends
+in a plan, whose own value is the new upper end, or in a proof that there is none, which is the new lower end.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from placer import rules
+from placer.evaluate import evaluate, used
+from placer.index import ProblemIndex
+from placer.objective import TOTALS
+from placer.solver.find import find
+
+if TYPE_CHECKING:
+    from placer.index import Choice
+    from placer.problem import Objective, Problem
+    from placer.solver.outcome import Outcome
+
+STEP = 1e-6
+"""Relative distance within which a least value is proven, and by which one plan must beat another to be better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Least:
+    """The least value of what a rule limits.
+
+    Parameters
+    ----------
+    value
+        A plan with this value exists: `choices`.
+    bound
+        No plan has a value below this; equal to `value` within `STEP` unless time ran out.
+    choices
+        For each flow the choice that reaches `value`.
+    """
+
+    value: float
+    bound: float
+    choices: tuple[Choice, ...]
+
+    @property
+    def proven(self) -> bool:
+        """Whether value and bound meet."""
+        return self.value - self.bound <= 2 * STEP * self.value
+
+
+def least(problem: Problem, rule: str, *, time_limit_s: float = 30.0) -> Least | None:
+    """Find the smallest limit of a rule with which the problem has a plan.
+
+    Parameters
+    ----------
+    problem
+        All its other rules are kept; its objective does not matter.
+    rule
+        One of `placer.rules.limits`.
+    time_limit_s
+        Seconds for all of it; value and bound may be apart then.
+
+    Returns
+    -------
+    Least or None
+        None if there is no plan even without the rule, or none was found in time.
+    """
+    free = rules.without(problem, {rule})
+    objective = _objective(problem, rule)
+    if objective is not None:
+        outcome = find(ProblemIndex(msgspec.structs.replace(free, objective=objective)), time_limit_s=time_limit_s)
+        if outcome.choices is None or outcome.evaluation is None:
+            return None
+        return Least(value=outcome.evaluation.objective, bound=outcome.bound, choices=outcome.choices)
+    judge = ProblemIndex(problem)
+    end_s = time.monotonic() + time_limit_s
+    best = _any_plan(free, time_limit_s).choices
+    if best is None:
+        return None
+    high, low, tried = reached(judge, best, rule), 0.0, False
+    while high - low > STEP * high and (left_s := end_s - time.monotonic()) > 0:
+        # Most often the plan at hand is the least one; that is asked once for each, then the range is halved.
+        probe = (low + high) / 2 if tried else max(low, high * (1 - STEP))
+        tried = True
+        outcome = _any_plan(rules.with_limit(problem, rule, probe), left_s)
+        if outcome.choices is not None:
+            best, tried = outcome.choices, False
+            high = min(high, reached(judge, best, rule))
+        elif outcome.status == "infeasible":
+            low = max(low, probe)
+        else:
+            break
+    return Least(value=high, bound=low, choices=best)
+
+
+def reached(index: ProblemIndex, choices: tuple[Choice, ...], rule: str) -> float:
+    """Return what a choice uses of the quantity that a rule of the problem limits."""
+    return next(value for name, value, _ in used(index, evaluate(index, choices)) if name == rule)
+
+
+def _objective(problem: Problem, rule: str) -> Objective | None:
+    """Return the objective that a rule limits, if it is one."""
+    if len(problem.flows) == 1 and rule == rules.deadline(problem.flows[0].name):
+        return "latency_s"
+    return next((objective for field, objective in TOTALS.items() if rule == rules.total(field)), None)
+
+
+def _any_plan(problem: Problem, time_limit_s: float) -> Outcome:
+    """Find any plan: a gap of 1 ends the search at the first."""
+    return find(ProblemIndex(problem), gap=1.0, time_limit_s=time_limit_s)
