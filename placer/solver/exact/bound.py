@@ -38,14 +38,23 @@ class Bound:
     """(joints, P + 1) cheapest way from the start up to a joint's place, its own op included."""
     value: float
     """Lower bound of the objective; infinite if the room admits nothing."""
+    offset: float
+    """The limits' price, to be added to every sum of prices to bound the objective."""
 
     def through(self, block: int) -> Array:
         """(P + 1, P + 1) lower bound of the objective with given places of a block's joints."""
         there = self.ahead[block + 1] + self.joint[block + 1]
-        return self.offset + self.behind[block][:, None] + self.blocks[block] + there[None, :]
+        total: Array = self.offset + self.behind[block][:, None] + self.blocks[block] + there[None, :]
+        return total
 
-    offset: float = 0.0
-    """The limits' price, to be added to every sum of prices to bound the objective."""
+    def path(self) -> list[int]:
+        """Places of the joints on a cheapest way."""
+        place = int(np.argmin(self.joint[0] + self.ahead[0]))
+        places = [place]
+        for i, block in enumerate(self.blocks):
+            place = int(np.argmin(block[place] + self.joint[i + 1] + self.ahead[i + 1]))
+            places.append(place)
+        return places
 
 
 class Bounder:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from placer.solver.exact.bound import Bound, Bounder
     from placer.solver.exact.rows import Array
 
+_SKETCH = 200
+"""Partial ways of a general block that a first look takes."""
 MOST = 5_000
 """Choices of one block and pair of places that are looked at; beyond, the block's bound stands."""
 
@@ -52,16 +54,21 @@ class ChoiceFinder:
             self._meters[block] = BlockMeter(self.numbers, self.bounder.blocks[block])
         return self._meters[block]
 
-    def find(self, bound: Bound, block: int, a: int, z: int, limit: float) -> BlockChoices:
-        """List the ways of a block whose price is at most `limit`, for given places of its joints."""
+    def find(self, bound: Bound, block: int, a: int, z: int, limit: float, *, cheap: bool = False) -> BlockChoices:
+        """List the ways of a block whose price is at most `limit`, for given places of its joints.
+
+        With `cheap` only those that cost little work to list: enough for a first plan, never for a proof.
+        """
         kind = self.bounder.blocks[block].kind
         found: list[tuple[Array, tuple[int, ...]]]
         complete = True
         if kind == "edge":
             found = [(self._edge_rows(block, a, z), ())]
         elif kind == "chains":
-            found, complete = self._chains(bound, block, a, z, limit)
+            found, complete = self._chains(bound, block, a, z, limit, cheap)
         else:
+            if cheap:
+                self.budget = min(self.budget, _SKETCH)
             search = GeneralSearch(self.numbers, bound.prices, self.bounder.blocks[block], limit, self._spend)
             found, complete = search.run(self.meter(block), a, z)
         kept = [(rows, places) for rows, places in found if rows @ bound.multipliers <= limit]
@@ -96,7 +103,7 @@ class ChoiceFinder:
         return added
 
     def _chains(
-        self, bound: Bound, block: int, a: int, z: int, limit: float
+        self, bound: Bound, block: int, a: int, z: int, limit: float, cheap: bool
     ) -> tuple[list[tuple[Array, tuple[int, ...]]], bool]:
         """List the ways of a block of chains; also whether they are all."""
         n = self.numbers
@@ -114,7 +121,8 @@ class ChoiceFinder:
         try:
             if a != z:
                 found += self._common_cuts(bound, lister, block, k, rows_of, a, z, limit)
-            self._parted(bound, lister, block, k, rows_of, a, z, limit, found)
+            if not cheap:
+                self._parted(bound, lister, block, k, rows_of, a, z, limit, found)
         except TooMany:
             return found, False
         return found, True

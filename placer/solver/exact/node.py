@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placer.solver.exact.choices import BlockChoices, ChoiceFinder
-from placer.solver.exact.labels import LabelResult, set_labels
+from placer.solver.exact.labels import set_labels
 from placer.solver.exact.multipliers import raise_bound
 from placer.solver.exact.structure import NOWHERE
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from placer.solver.exact.rows import Array
 
 _FIRST_WINDOW = 1e-3
+_LAST_WINDOW = 0.03
+"""Beyond this share of the bound a part is split rather than searched: multipliers fit the halves better."""
+_GROWTH = 4.0
 _BEAM = 64
 _BUDGET = 20_000
 _ROUNDING = 1e-11
@@ -44,6 +47,21 @@ class NodeResult:
     """What the way's rows say of the objective; items that the part has not decided are left out."""
     multipliers: Array
     labels: int
+    split: tuple[int, int] | None = None
+    """Where to split the part if need be: an op and a place that half of the best ways have it at."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one part's search has come to."""
+
+    bound: Bound
+    spent: Array
+    lower: float
+    cutoff: float
+    way: Way | None = None
+    objective: float = np.inf
+    labels: int = 0
 
 
 class NodeSolver:
@@ -56,7 +74,7 @@ class NodeSolver:
         self.stop = stop
         n = self.numbers
         count = len(n.places)
-        self.joint_rows = []
+        self.joint_rows: list[Array] = []
         for v in bounder.joints:
             rows = np.zeros((count + 1, n.rows.count))
             if v != NOWHERE:
@@ -92,30 +110,51 @@ class NodeSolver:
             value = bound.value if bound.value >= cutoff else np.inf
             return NodeResult(value, None, np.inf, bound.multipliers, 0)
         scale = float(np.abs(bound.multipliers[1:] @ np.where(np.isfinite(limit), limit, 0)[1:])) + abs(bound.value)
-        window = max(_FIRST_WINDOW, 0.5 * gap) * max(scale, 1e-300)
+        scale = max(scale, 1e-300)
+        run = _Run(bound, spent, bound.value, cutoff)
         ceiling = bound.prices.ceiling(n) + bound.offset
-        lower, best, labels = bound.value, None, 0
-        while True:
-            top = min(cutoff, lower + window)
-            result = self._pass(bound, spent, top + _ROUNDING * scale, None)
-            everything = top >= ceiling
-            labels += result.labels
-            if result.way is not None:
-                objective = float(result.way.rows[0] + spent[0])
-                if best is None or objective < best[0]:
-                    best = (objective, result.way)
-                # A way may cost less at these prices than it costs: its limits have slack. Look up to its cost.
-                cutoff = min(cutoff, objective)
-            if result.complete:
-                lower = np.inf if everything else top
-            if not result.complete or lower >= cutoff * (1 - gap) or everything or self.stop():
-                return self._found(lower, best, bound, labels)
-            window *= 8
+        self._sketch(run, scale, ceiling)
+        window = max(_FIRST_WINDOW, 0.5 * gap) * scale
+        while run.lower < run.cutoff * (1 - gap) and not self.stop():
+            top = min(run.cutoff, run.lower + window)
+            complete = self._pass(run, top + _ROUNDING * scale, None, False)
+            if not complete:
+                break
+            run.lower = np.inf if top >= ceiling else top
+            window *= _GROWTH
+            if window > _LAST_WINDOW * scale and n.rows.count > 1 and np.isfinite(run.cutoff):
+                break
+        split = None
+        if run.lower < run.cutoff * (1 - gap):
+            split = self._split(bound, at)
+        places = None if run.way is None else self._places(run.way)
+        return NodeResult(min(run.lower, run.objective), places, run.objective, bound.multipliers, run.labels, split)
 
-    def _found(self, lower: float, best: tuple[float, Way] | None, bound: Bound, labels: int) -> NodeResult:
-        if best is None:
-            return NodeResult(lower, None, np.inf, bound.multipliers, labels)
-        return NodeResult(min(lower, best[0]), self._places(best[1]), best[0], bound.multipliers, labels)
+    def _sketch(self, run: _Run, scale: float, ceiling: float) -> None:
+        """Find some way by the cheap block choices alone, in wider and wider windows."""
+        window = 0.01 * scale
+        for _ in range(12):
+            top = min(run.cutoff, run.bound.value + window)
+            self._pass(run, top + _ROUNDING * scale, _BEAM, True)
+            if run.way is not None or top >= min(run.cutoff, ceiling) or self.stop():
+                return
+            window *= _GROWTH
+
+    def _split(self, bound: Bound, at: Callable[[Array], Bound]) -> tuple[int, int] | None:
+        """Find an op that is at one place if limits weigh a little less, and at another if they weigh a little more."""
+        if len(bound.multipliers) < 2:
+            return None
+        paths = []
+        for factor in (1 - 1e-4, 1 + 1e-4):
+            moved = bound.multipliers * factor
+            moved[0] = bound.multipliers[0]
+            paths.append(at(moved).path())
+        joints = self.bounder.joints
+        differing = [i for i, (p, q) in enumerate(zip(*paths, strict=True)) if p != q and joints[i] != NOWHERE]
+        if not differing:
+            return None
+        middle = differing[len(differing) // 2]
+        return joints[middle], paths[0][middle]
 
     def _impossible(self, room: Room, spent: Array) -> bool:
         """Whether some row alone cannot keep its limit."""
@@ -127,8 +166,9 @@ class NodeSolver:
                 return True
         return False
 
-    def _pass(self, bound: Bound, spent: Array, top: float, most: int | None) -> LabelResult:
-        """List the block choices of all ways up to a price, and set labels along them."""
+    def _pass(self, run: _Run, top: float, most: int | None, cheap: bool) -> bool:
+        """List the block choices of all ways up to a price and set labels along them; tell whether none was missed."""
+        bound = run.bound
         count = len(self.bounder.blocks)
         choices: list[Mapping[tuple[int, int], BlockChoices]] = []
         exact = np.full_like(bound.blocks, np.inf)
@@ -139,9 +179,9 @@ class NodeSolver:
             found: dict[tuple[int, int], BlockChoices] = {}
             for a, z in np.argwhere(through <= top):
                 if self.stop():
-                    return LabelResult(None, False, 0)
+                    return False
                 limit = float(bound.blocks[i, a, z] + (top - through[a, z]))
-                some = self.finder.find(bound, i, int(a), int(z), limit)
+                some = self.finder.find(bound, i, int(a), int(z), limit, cheap=cheap)
                 complete &= some.complete
                 if some.places:
                     found[int(a), int(z)] = some
@@ -150,11 +190,16 @@ class NodeSolver:
         ahead = np.zeros_like(bound.ahead)
         for i in range(count - 1, -1, -1):
             ahead[i] = (exact[i] + (ahead[i + 1] + bound.joint[i + 1])).min(axis=1)
-        limit_left = self.numbers.rows.limit - spent
-        result = set_labels(
-            bound, ahead, self.joint_rows, choices, limit_left, top, most=most, stop=self.stop
-        )
-        return LabelResult(result.way, result.complete and complete, result.labels)
+        limit_left = self.numbers.rows.limit - run.spent
+        result = set_labels(bound, ahead, self.joint_rows, choices, limit_left, top, most=most, stop=self.stop)
+        run.labels += result.labels
+        if result.way is not None:
+            objective = float(result.way.rows[0] + run.spent[0])
+            if objective < run.objective:
+                run.way, run.objective = result.way, objective
+            # A way may cost less at these prices than it does: its limits have slack. Look up to its cost.
+            run.cutoff = min(run.cutoff, objective)
+        return result.complete and complete and not cheap
 
     def _places(self, way: Way) -> tuple[int, ...]:
         """Place of each op of the flow."""

@@ -134,7 +134,7 @@ class Search:
             if bound >= self._enough():
                 self._close(bound)
             else:
-                self._split_op(part, bound, result.multipliers, None)
+                self._split_op(part, bound, result, None)
             return None
         choice = self.numbers.choice_of(np.array(result.places))
         judged = evaluate(self.numbers.index, (choice,))
@@ -149,7 +149,7 @@ class Search:
                 self._close(bound)
                 return broken
         if not self._split_item(part, bound, result, judged) and not self._split_group(part, bound, result, judged):
-            self._split_op(part, bound, result.multipliers, (result.places, judged))
+            self._split_op(part, bound, result, (result.places, judged))
         return None
 
     def _broken_rows(self, places: tuple[int, ...], judged: Evaluation) -> Flags:
@@ -201,18 +201,17 @@ class Search:
         return False
 
     def _split_op(
-        self, part: Part, bound: float, multipliers: Array, found: tuple[tuple[int, ...], Evaluation] | None
+        self, part: Part, bound: float, result: NodeResult, found: tuple[tuple[int, ...], Evaluation] | None
     ) -> None:
         """Keep or forbid the place of one op; close the part if nothing is left to split."""
         n = self.numbers
         freedom = part.room.available.sum(axis=1)
         if (freedom <= 1).all():
-            # One choice is left, and the referee has judged it.
-            if found is None or not found[1].feasible:
-                return
-            self._close(found[1].objective)
+            self._judge_last(part)
             return
-        if found is None:
+        if result.split is not None and (found is None or found[1].feasible):
+            v, p = result.split
+        elif found is None:
             v = int(np.argmax(freedom))
             p = int(np.flatnonzero(part.room.available[v])[0])
         else:
@@ -221,7 +220,18 @@ class Search:
         for keep in (True, False):
             available = part.room.available.copy()
             available[v] &= (np.arange(len(n.places)) == p) == keep
-            self._push(bound, Part(Room(available, part.room.links), part.paid_devices, part.paid_links), multipliers)
+            self._push(bound, Part(Room(available, part.room.links), part.paid_devices, part.paid_links), result.multipliers)
+
+    def _judge_last(self, part: Part) -> None:
+        """Ask the referee about the only choice that a part has left."""
+        if not part.room.available.any(axis=1).all():
+            return
+        choice = self.numbers.choice_of(np.argmax(part.room.available, axis=1))
+        judged = evaluate(self.numbers.index, (choice,))
+        if judged.feasible:
+            self._close(judged.objective)
+            if judged.objective < self.objective:
+                self.choice, self.objective = choice, judged.objective
 
     def _suspect(self, freedom: Array, places: tuple[int, ...], judged: Evaluation) -> int:
         """The op whose place to decide: the largest on a device whose memory is exceeded, or the freest."""
