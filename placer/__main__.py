@@ -1,8 +1,14 @@
-"""The `placer` command: turns errors into messages and exit codes."""
+"""The `placer` command: turns errors into messages and exit codes, and signals into an orderly end."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 EXIT_CODES = {
     "bad input": 2,
@@ -13,19 +19,49 @@ EXIT_CODES = {
 }
 
 
+class _Stopped(BaseException):
+    """A signal asked this process to end; not an `Exception`, so that nothing on the way takes it for an error."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
 def main() -> int:
     """Run the command line.
 
     Returns
     -------
     int
-        Exit code: 0 for success, else one of `EXIT_CODES`.
+        Exit code: 0 for success, else one of `EXIT_CODES`; 128 and the signal's number where one ended it.
     """
+    # gRPC writes lines of its own about agents that are not there; what they say is in our message.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # ONNX Runtime reports its use to its maker unless told not to; a plan keeps data where its rules say.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # Agents are stopped and folders removed by leaving `with` statements, which a bare SIGTERM would not do.
+    endings = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    for number in endings:
+        signal.signal(number, _stop)
+    try:
+        code = _run()
+        if code == EXIT_CODES["interrupted"]:
+            # Typer turns Ctrl-C into this exit code without a word.
+            raise KeyboardInterrupt
+        # All is said: a signal while the interpreter winds up would only spoil the exit code.
+        for number in (signal.SIGINT, *endings):
+            signal.signal(number, signal.SIG_IGN)
+        return code
+    except KeyboardInterrupt:
+        _leave(EXIT_CODES["interrupted"], "interrupted; nothing was left behind")
+    except _Stopped as stopped:
+        _leave(128 + stopped.number, f"ended by {signal.Signals(stopped.number).name}; nothing was left behind")
+
+
+def _run() -> int:
     try:
         from placer.cli import app
     except ModuleNotFoundError as error:
-        sys.stderr.write(f"error: {error.name} is missing; pip install 'placer-joules[planner,onnx]'\n")
-        return EXIT_CODES["bad input"]
+        return _fail(f"{error.name} is missing; pip install 'placer-joules[planner,onnx]'", "bad input")
     from placer.errors import DeployError, Infeasible, NoPlanFound, PlacerError, RunError
     from profiles import ProfileError
     from runtimes.errors import AgentError
@@ -40,8 +76,8 @@ def main() -> int:
         return _fail(str(error), "no plan within the time limit")
     except (PlacerError, ProfileError) as error:
         return _fail(str(error), "bad input")
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was left behind", "interrupted")
+    except OSError as error:
+        return _fail(f"this machine: {error}", "deployment or run failed")
     except Exception as error:
         # The command line's own errors (typer's) know how to show themselves.
         if hasattr(error, "exit_code") and hasattr(error, "show"):
@@ -54,6 +90,17 @@ def main() -> int:
 def _fail(message: str, kind: str) -> int:
     sys.stderr.write(f"error: {message}\n")
     return EXIT_CODES[kind]
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise _Stopped(number)
+
+
+def _leave(code: int, message: str) -> NoReturn:
+    """End at once: a solver's thread may still be computing, and an orderly exit under it aborts the process."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""The answer to a problem.json, in the format of docs/problem-format.md."""
+"""What commands answer with --json: a problem's in the format of docs/problem-format.md, or that there is no plan."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+
+from placer.errors import Infeasible, NoPlanFound
 
 if TYPE_CHECKING:
     from placer.index import ProblemIndex
@@ -31,6 +33,20 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     flows: tuple[FlowAnswer, ...]
     conflict: tuple[str, ...]
+
+
+class NoAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What `placer plan --json` writes where there is no plan."""
+
+    status: Literal["infeasible", "unknown"]
+    conflict: tuple[str, ...]
+
+    @classmethod
+    def of(cls, error: Infeasible | NoPlanFound) -> NoAnswer:
+        """Say why there is no plan: proven to be impossible, or not found in time."""
+        if isinstance(error, Infeasible):
+            return cls(status="infeasible", conflict=error.conflict)
+        return cls(status="unknown", conflict=())
 
 
 def make_answer(index: ProblemIndex, outcome: Outcome, conflict: tuple[str, ...] = ()) -> Answer:

@@ -1,20 +1,18 @@
-"""The `placer` command: plan, solve, deploy, run and demo."""
+"""The `placer` command: plan, solve and demo here; what needs agents or the catalog in files of its own."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from placer.cli_catalog import catalog
+from placer.cli_run import Json, deploy_command, run_command
 from placer.errors import Infeasible, NoPlanFound, ProblemError
-from placer.terminal import Terminal, private_stdout
+from placer.terminal import Terminal, private_stdout, require_folder, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from placer.plan import Plan
     from placer.solver.outcome import Outcome
 
@@ -26,20 +24,17 @@ app = typer.Typer(
 )
 app.add_typer(catalog, name="catalog")
 
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of tables.")]
 TimeLimit = Annotated[float, typer.Option("--time-limit", min=0.1, metavar="SECONDS", help="Longest search.")]
 Gap = Annotated[float, typer.Option("--gap", min=0.0, max=1.0, help="Relative gap at which the search may end.")]
 Seed = Annotated[int, typer.Option("--seed", help="Equal seeds and inputs give equal plans.")]
-AgentAt = Annotated[
-    list[str] | None,
-    typer.Option("--agent", metavar="DEVICE=HOST:PORT", help="Where a device's agent listens, if the plan is wrong."),
-]
 
 
 @app.callback()
 def begin(context: typer.Context) -> None:
     """Keep standard output for the commands alone."""
-    context.obj = Terminal(private_stdout())
+    out = private_stdout()
+    context.call_on_close(out.close)
+    context.obj = Terminal(out)
 
 
 @app.command("plan")
@@ -55,6 +50,7 @@ def plan_command(
     json: Json = False,
 ) -> None:
     """Plan a site: which segment of which model runs where."""
+    from placer.answer import NoAnswer
     from placer.plan import encode_plan
     from placer.planning import build_site, solve_built
     from placer.problem import encode_problem
@@ -62,16 +58,24 @@ def plan_command(
     from profiles import read_site
 
     terminal: Terminal = context.obj
+    require_folder(output, dump_problem, picture)
     with terminal:
         whole = read_site(site)
+        if not whole.flows:
+            raise ProblemError(f"{site}: flows: none are given, so there is nothing to plan; give at least one")
         built, graphs = build_site(whole, progress=terminal.progress)
         if dump_problem is not None:
-            _write(dump_problem, encode_problem(built.problem))
-        plan = solve_built(
-            whole, built, graphs, time_limit_s=time_limit, gap=gap, seed=seed, progress=terminal.progress
-        )
+            write_file(dump_problem, encode_problem(built.problem))
+        try:
+            plan = solve_built(
+                whole, built, graphs, time_limit_s=time_limit, gap=gap, seed=seed, progress=terminal.progress
+            )
+        except (Infeasible, NoPlanFound) as error:
+            if json:
+                terminal.json(NoAnswer.of(error))
+            raise
     if output is not None:
-        _write(output, encode_plan(plan))
+        write_file(output, encode_plan(plan))
     if picture is not None:
         from placer.picture import draw_plan
 
@@ -101,10 +105,11 @@ def solve_command(
     from placer.plan import encode_plan
     from placer.problem import read_problem
     from placer.report import plan_tables, verdict
-    from placer.solve import find
     from placer.solver.conflict import find_conflict
+    from placer.solver.find import find
 
     terminal: Terminal = context.obj
+    require_folder(output)
     with terminal:
         index = ProblemIndex(read_problem(problem))
         outcome: Outcome = find(
@@ -120,7 +125,7 @@ def solve_command(
     if outcome.choices is not None and outcome.evaluation is not None:
         plan = assemble(index, outcome.choices, outcome.evaluation, outcome.bound)
         if output is not None:
-            _write(output, encode_plan(plan))
+            write_file(output, encode_plan(plan))
     if json:
         terminal.json(make_answer(index, outcome, conflict))
     elif plan is not None:
@@ -128,96 +133,11 @@ def solve_command(
     if outcome.status == "infeasible":
         raise Infeasible(conflict)
     if outcome.status == "unknown":
-        raise NoPlanFound(f"no plan was found in {time_limit:g} s, nor a proof that there is none; give more time")
+        raise NoPlanFound(f"no plan was found in {outcome.seconds:.2g} s, nor a proof that none exists; give more time")
 
 
-@app.command("deploy")
-def deploy_command(
-    context: typer.Context,
-    plan: Annotated[Path, typer.Argument(help="A plan that `placer plan --output` wrote.")],
-    agent: AgentAt = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each segment's session.")] = 1,
-    json: Json = False,
-) -> None:
-    """Put a plan on its devices: all of them, or none."""
-    from placer.assign import assign, load_models
-    from placer.deploy import deploy, next_epoch
-    from placer.plan import read_plan
-
-    terminal: Terminal = context.obj
-    with terminal:
-        whole = read_plan(plan)
-        graphs = load_models(whole)
-        addresses = _addresses(whole, agent)
-        terminal.progress("asking the agents what they hold")
-        deployment = assign(whole, graphs, threads=threads)
-        needed = {d: addresses[d] for d in deployment.assignments if d in addresses}
-        deployment = assign(whole, graphs, epoch=next_epoch(needed), threads=threads)
-        deploy(deployment, addresses, lambda device, step: terminal.progress(f"{device}: {step}"))
-    devices = sorted(deployment.assignments)
-    if json:
-        terminal.json({"plan": deployment.plan, "epoch": deployment.epoch, "devices": devices})
-    else:
-        terminal.show(f"Plan {deployment.plan} is active on {', '.join(devices)} as epoch {deployment.epoch}.")
-
-
-@app.command("run")
-def run_command(
-    context: typer.Context,
-    plan: Annotated[Path, typer.Argument(help="The plan that was deployed.")],
-    inputs: Annotated[
-        list[str], typer.Option("--input", metavar="[NAME=]FILE", help="A .npy for one input, a .npz for several.")
-    ],
-    flow: Annotated[str | None, typer.Option(help="Which flow, if the plan has several.")] = None,
-    requests: Annotated[int, typer.Option(min=1, help="How often to send the input.")] = 1,
-    deadline: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="Time each request has.")] = 10.0,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the outputs to this .npz.")] = None,
-    local: Annotated[bool, typer.Option("--local", help="Start agents on this machine for the run.")] = False,
-    agent: AgentAt = None,
-    json: Json = False,
-) -> None:
-    """Run a deployed plan on an input and measure it."""
-    from placer.assign import assign, load_models
-    from placer.compare import compare
-    from placer.deploy import deploy, run
-    from placer.local_agents import local_agents
-    from placer.plan import read_plan
-    from placer.report import run_table
-
-    terminal: Terminal = context.obj
-    with terminal:
-        whole = read_plan(plan)
-        name = _flow_name(whole, flow)
-        deployment = assign(whole, load_models(whole))
-        feeds = _feeds(inputs, [t.name for t in deployment.flow(name).inputs])
-
-        def send(addresses: Mapping[str, str]) -> Any:
-            return run(
-                deployment,
-                addresses,
-                name,
-                [feeds] * requests,
-                deadline_s=deadline,
-                progress=lambda done: terminal.progress(f"running: {done} of {requests}"),
-            )
-
-        if local:
-            with local_agents(sorted(deployment.assignments)) as addresses:
-                deploy(deployment, addresses, lambda device, step: terminal.progress(f"{device}: {step}"))
-                measured = send(addresses)
-        else:
-            measured = send(_addresses(whole, agent))
-    rows = compare(whole, name, measured)
-    results = measured.passages[-1].outputs
-    if output is not None:
-        np.savez(output, **results)
-    if json:
-        shapes = {k: {"dtype": str(v.dtype), "shape": list(v.shape)} for k, v in results.items()}
-        terminal.json({"flow": name, "requests": requests, "outputs": shapes, "rows": rows})
-    else:
-        terminal.show(run_table(rows))
-        for key, value in results.items():
-            terminal.show(f"{key}: {value.dtype} {list(value.shape)}" + (f", written to {output}" if output else ""))
+app.command("deploy")(deploy_command)
+app.command("run")(run_command)
 
 
 @app.command("demo")
@@ -236,51 +156,3 @@ def demo_command(context: typer.Context, json: Json = False) -> None:
         terminal.json({"plan": planned.plan, "without_privacy": planned.without_privacy, "run": ran})
     else:
         terminal.show(*demo_verdicts(planned, ran))
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise ProblemError(
-            f"{path}: cannot be written: {error.strerror}; give a path in a folder that exists"
-        ) from None
-
-
-def _addresses(plan: Plan, given: list[str] | None) -> dict[str, str]:
-    addresses = dict(plan.agents)
-    known = {d.name for d in plan.problem.devices}
-    for item in given or ():
-        device, found, address = item.partition("=")
-        if not found or device not in known:
-            raise ProblemError(f"--agent {item!r}: give DEVICE=HOST:PORT with a device of the plan: {sorted(known)}")
-        addresses[device] = address
-    return addresses
-
-
-def _flow_name(plan: Plan, wanted: str | None) -> str:
-    if wanted is not None:
-        return plan.flow(wanted).name
-    if len(plan.flows) > 1:
-        raise ProblemError(f"the plan has several flows; name one with --flow: {', '.join(f.name for f in plan.flows)}")
-    return plan.flows[0].name
-
-
-def _feeds(items: list[str], names: list[str]) -> dict[str, Any]:
-    feeds: dict[str, Any] = {}
-    for item in items:
-        name, found, file = item.partition("=")
-        if not found:
-            name, file = "", item
-        try:
-            loaded = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ProblemError(f"--input {item}: not a .npy or .npz file: {error}") from None
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                feeds.update({key: loaded[key] for key in loaded.files})
-        else:
-            feeds[name or names[0]] = loaded
-    if set(feeds) != set(names):
-        raise ProblemError(f"--input: the flow takes {names}, the files give {sorted(feeds)}")
-    return feeds

@@ -76,7 +76,9 @@ def _entry(whole: Catalog, name: str) -> Any:
     entries |= {f.id: f for f in whole.grid.facilities}
     entries |= {r.id: r for r in whole.grid.regions}
     if name not in entries:
-        raise CatalogError(f"{name!r} is not in the catalog; {choices(name, entries)}")
+        raise CatalogError(
+            f"{name!r} is not in the catalog; {choices(name, entries, limit=3)}; search with `placer catalog list WORD`"
+        )
     return entries[name]
 
 

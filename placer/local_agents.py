@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 from placer.errors import DeployError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _START_S = 20.0
 _STOP_S = 5.0
@@ -39,17 +41,36 @@ def local_agents(devices: Sequence[str]) -> Iterator[dict[str, str]]:
     DeployError
         An agent ended or did not listen within 20 s; its last words are quoted.
     """
-    with tempfile.TemporaryDirectory(prefix="placer-agents-") as folder:
-        processes: dict[str, subprocess.Popen[bytes]] = {}
-        try:
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    with contextlib.ExitStack() as stack:
+        # An agent that is started but not yet known would outlive us.
+        with _signals_afterwards():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="placer-agents-")))
+            stack.callback(_stop, processes)
             for i, device in enumerate(devices):
-                processes[device] = _start(device, Path(folder) / str(i))
-            yield {
-                device: _address(device, process, Path(folder) / str(i))
-                for i, (device, process) in enumerate(processes.items())
-            }
-        finally:
-            _stop(list(processes.values()))
+                processes[device] = _start(device, folder / str(i))
+        yield {
+            device: _address(device, process, folder / str(i)) for i, (device, process) in enumerate(processes.items())
+        }
+
+
+@contextlib.contextmanager
+def _signals_afterwards() -> Iterator[None]:
+    """Let signals that ask this process to end arrive at the end of the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals come to the main thread alone
+        return
+    arrived: list[int] = []
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # Handlers, not a mask: a mask would be inherited by the agents.
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in arrived:
+        signal.raise_signal(number)
 
 
 def _start(device: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -64,10 +85,10 @@ def _start(device: str, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _environment() -> dict[str, str]:
-    """Let the child import the same packages as this process, wherever they were found."""
+    """Let the child import the same packages as this process, wherever they were found, and report to nobody."""
     root = str(Path(__file__).resolve().parent.parent)
     path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": root if not path else f"{root}{os.pathsep}{path}"}
+    return {"ORT_DISABLE_TELEMETRY": "1", **os.environ, "PYTHONPATH": root if not path else f"{root}{os.pathsep}{path}"}
 
 
 def _address(device: str, process: subprocess.Popen[bytes], folder: Path) -> str:
@@ -85,11 +106,11 @@ def _address(device: str, process: subprocess.Popen[bytes], folder: Path) -> str
     raise DeployError(f"the agent of device {device!r} did not start on this machine: {words or 'it said nothing'}")
 
 
-def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
+def _stop(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    for process in processes.values():
         process.terminate()
     deadline = time.monotonic() + _STOP_S
-    for process in processes:
+    for process in processes.values():
         try:
             process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:

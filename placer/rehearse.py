@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from placer.deployment import Deployment
+    from placer.evaluate import FlowResult
     from placer.plan import FlowPlan, Plan
     from runtimes.assignment import SegmentSpec, TensorSpec
 
@@ -105,11 +106,11 @@ def rehearse(plan: Plan, deployment: Deployment, addresses: Mapping[str, str], f
     result, index = _evaluated(plan, problem_flow, alone, one_way)
     hop_s: dict[tuple[str, str], float] = {}
     producer = {op: s.name for s in problem_flow.segments for op in s.ops}
-    for transfer, requested, arrived in zip(
+    for sent, requested, arrived in zip(
         result.layout.transfers, result.schedule.transfer_request_s, result.schedule.transfer_arrival_s, strict=True
     ):
-        made_by = index.flows[0].flow.tensors[transfer.tensor].producer
-        key = ("" if made_by == SOURCE else producer[made_by], index.devices[transfer.target].name)
+        made_by = index.flows[0].flow.tensors[sent.tensor].producer
+        key = ("" if made_by == SOURCE else producer[made_by], index.devices[sent.target].name)
         hop_s[key] = max(hop_s.get(key, 0.0), arrived - requested)
     news_s = 0.0 if spec.sink == spec.source else one_way[spec.source][0]
     return Rehearsal(

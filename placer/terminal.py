@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 from rich.console import Console
 
+from placer.errors import ProblemError
+
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from rich.status import Status
@@ -29,13 +32,41 @@ def private_stdout() -> TextIO:
     return own
 
 
+def require_folder(*paths: Path | None) -> None:
+    """Refuse files that could not be written, before the work for them is done.
+
+    Raises
+    ------
+    ProblemError
+        The folder of one does not exist, or it is a folder itself.
+    """
+    for path in paths:
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise ProblemError(f"{path}: cannot be written; give a file in a folder that exists")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that a command was asked for.
+
+    Raises
+    ------
+    ProblemError
+        It cannot be written there.
+    """
+    require_folder(path)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ProblemError(f"{path}: cannot be written: {error.strerror}; give another path") from None
+
+
 class Terminal:
     """The output of one command."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         width = None if out.isatty() else _WIDTH
-        self.console = Console(file=out, width=width, highlight=False, soft_wrap=False)
+        self.console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
         self.errors = Console(stderr=True, highlight=False)
         self._status: Status | None = None
 
@@ -49,10 +80,6 @@ class Terminal:
         data = value if isinstance(value, bytes) else msgspec.json.format(msgspec.json.encode(value), indent=1)
         self._out.write(data.decode().rstrip("\n") + "\n")
         self._out.flush()
-
-    def error(self, message: str) -> None:
-        """Write an error for people."""
-        self.errors.print(f"[bold red]error:[/] {_plain(message)}", soft_wrap=True)
 
     def progress(self, text: str) -> None:
         """Say what is being done; the line is replaced by the next and vanishes at the end."""
