@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from placer.cli_catalog import catalog
+from placer.cli_emulate import emulate_command
 from placer.cli_run import Json, deploy_command, run_command
 from placer.errors import Infeasible, NoPlanFound, ProblemError
 from placer.terminal import Terminal, private_stdout, require_folder, write_file
@@ -138,6 +139,7 @@ def solve_command(
 
 app.command("deploy")(deploy_command)
 app.command("run")(run_command)
+app.command("emulate")(emulate_command)
 
 
 @app.command("demo")

@@ -1,0 +1,201 @@
+"""Predicts a plan's times on its emulated site: the plan's own numbers, its messages by the transfer-time model.
+
+The schedule is that of `evaluate`; what is added is what agents do and problems leave out: tensors that leave a
+segment together travel as one message, messages have headers, TCP has a window, and processes take their time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from math import inf, isinf
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from placer.build import SOURCE
+from placer.index import ProblemIndex
+from placer.rehearse import Rehearsal
+from placer.schedule import run_schedule
+from placer.segments import lay_out
+from placer.transfer_time import CALL_S, INITIAL_WINDOW_BYTES, Path, settled_window_bytes, stall_s, wire_bytes
+from runtimes.convert import encode, zeros
+from runtimes.hop import Hop, write_hop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from placer.deployment import Deployment
+    from placer.emulation.result import PhaseName
+    from placer.emulation.topology import Topology
+    from placer.plan import FlowPlan, Plan
+    from placer.segments import Layout
+    from runtimes.assignment import FlowSpec, TensorSpec
+
+    # Of X in bytes and the path: the window that a message finds.
+    Window = Callable[[float, Path], float]
+
+REPLY_BYTES = 20
+"""A hop's empty reply: it has trailers and no message to speak of."""
+RECEIVED_FRACTION = 2 / 3
+"""Of the seconds a call takes in both processes, those before its message is with the receiver's segment."""
+SEGMENT_S = 0.0003
+"""Starting a segment that is ready, and noticing that it ended."""
+CLIENT_S = 0.0012
+"""A client's call to the source's agent on the same machine, without its inputs' bytes."""
+CLIENT_S_PER_BYTE = 2e-9
+"""Copying inputs into a message and out of it."""
+FIRST_S = 0.003
+"""What the first message between two agents takes in them beyond a warm one; they are connected before it."""
+
+_ID_LENGTH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a flow's requests are expected to take, by the state in which they find the connections."""
+
+    phase: PhaseName
+    rehearsal: Rehearsal
+
+    @property
+    def client_latency_s(self) -> float:
+        """What the flow's client sees."""
+        return self.rehearsal.latency_s + self.rehearsal.client_s
+
+
+def predict(
+    plan: Plan, deployment: Deployment, topology: Topology, flow: str, segment_s: Mapping[str, float]
+) -> tuple[Prediction, Prediction]:
+    """Predict a flow's first request, and those after it at the flow's rate.
+
+    Parameters
+    ----------
+    plan, deployment
+        The plan, and cut.
+    topology
+        The emulated network.
+    flow
+        The flow's name; at a rate of zero its requests follow each other without pause.
+    segment_s
+        Seconds of each segment.
+
+    Returns
+    -------
+    tuple of Prediction
+        Of the cold request, and of the steady state, which is warm or idle.
+    """
+    model = _Model(plan, deployment, topology, flow, segment_s)
+    cold = model.rehearse(lambda *_: INITIAL_WINDOW_BYTES, FIRST_S)
+    warm = model.rehearse(lambda *_: inf, 0.0)
+    rate_hz = plan.flow(flow).rate_hz
+    period_s = 1 / rate_hz if rate_hz > 0 else warm.latency_s + warm.client_s
+    windows: list[float] = []
+
+    def settled(sent_bytes: float, path: Path) -> float:
+        gap_s = max(0.0, period_s - sent_bytes / path.bytes_per_s)
+        windows.append(settled_window_bytes(sent_bytes, path, gap_s))
+        return windows[-1]
+
+    steady = model.rehearse(settled, 0.0)
+    phase: PhaseName = "warm" if all(isinf(w) for w in windows) else "idle"
+    return Prediction(phase="cold", rehearsal=cold), Prediction(phase=phase, rehearsal=steady)
+
+
+class _Model:
+    """One flow of a plan, ready to be timed under any windows."""
+
+    def __init__(
+        self, plan: Plan, deployment: Deployment, topology: Topology, flow: str, segment_s: Mapping[str, float]
+    ) -> None:
+        self.topology = topology
+        self.flow_plan: FlowPlan = plan.flow(flow)
+        self.segment_s = dict(segment_s)
+        self.spec: FlowSpec = deployment.flow(flow)
+        self.index = ProblemIndex(plan.problem)
+        position = next(i for i, f in enumerate(self.index.flows) if f.name == flow)
+        self.flow = self.index.flows[position]
+        self.layout: Layout = lay_out(self.index, self.flow, self.index.choice_of(position, self.flow_plan.assignment))
+        self.messages = _message_bytes(deployment, flow)
+
+    def rehearse(self, window: Window, first_s: float) -> Rehearsal:
+        """Time the flow; ``first_s`` is added to each message."""
+        received_s = CALL_S * RECEIVED_FRACTION + first_s
+        transfers, keys = [], []
+        whole: set[tuple[str, str]] = set()
+        for transfer in self.layout.transfers:
+            key = self._key(transfer.tensor, transfer.target)
+            link = self.index.links[transfer.link]
+            size = 0.0
+            if key not in whole:
+                # The others of the message arrive with it.
+                whole.add(key)
+                path = self.topology.path(link.source, link.target)
+                sent = wire_bytes(self.messages[key])
+                size = sent + stall_s(sent, path, window(sent, path)) * link.bytes_per_s
+            keys.append(key)
+            transfers.append(dataclasses.replace(transfer, bytes=size))
+        segments = tuple(
+            dataclasses.replace(s, seconds=self.segment_s[named.name] + SEGMENT_S)
+            for s, named in zip(self.layout.segments, self.flow_plan.segments, strict=True)
+        )
+        layout = dataclasses.replace(self.layout, segments=segments, transfers=tuple(transfers), conversions=())
+        problem = self.index.problem
+        links = tuple(msgspec.structs.replace(k, latency_s=k.latency_s + received_s) for k in problem.links)
+        schedule = run_schedule(ProblemIndex(msgspec.structs.replace(problem, links=links)), self.flow, layout)
+        hop_s: dict[tuple[str, str], float] = {}
+        for key, transfer, requested, arrived in zip(
+            keys, transfers, schedule.transfer_request_s, schedule.transfer_arrival_s, strict=True
+        ):
+            source, target = (self.index.devices[d].name for d in (transfer.source, transfer.target))
+            acknowledged_s = arrived - requested + self._word_s(target, source, REPLY_BYTES) + CALL_S - received_s
+            hop_s[key] = max(hop_s.get(key, 0.0), acknowledged_s + first_s)
+        return Rehearsal(
+            segment_s=dict(self.segment_s), hop_s=hop_s, latency_s=schedule.latency_s, client_s=self._client_s(first_s)
+        )
+
+    def _key(self, tensor: int, target: int) -> tuple[str, str]:
+        producer = self.flow.flow.tensors[tensor].producer
+        segment = self.layout.segment_of[self.flow.position[producer]]
+        after = "" if producer == SOURCE else self.flow_plan.segments[segment].name
+        return after, self.index.devices[target].name
+
+    def _word_s(self, source: str, target: str, size: float) -> float:
+        """Give the seconds of a message too small for any window."""
+        path = self.topology.path(source, target)
+        return self.topology.latency_s(source, target) + wire_bytes(size) / path.bytes_per_s
+
+    def _client_s(self, first_s: float) -> float:
+        inputs = sum(t.bytes or 0 for t in self.spec.inputs)
+        seconds = CLIENT_S + inputs * CLIENT_S_PER_BYTE
+        if self.spec.sink != self.spec.source:
+            word = write_hop(_hop(self.spec, "done", self.spec.source, "")).ByteSize()
+            seconds += self._word_s(self.spec.sink, self.spec.source, word) + CALL_S * RECEIVED_FRACTION + first_s
+        return seconds
+
+
+def _message_bytes(deployment: Deployment, flow: str) -> dict[tuple[str, str], int]:
+    """Give the size of each message of a flow, by the segment it follows and the device it goes to."""
+    sizes = {}
+    for assignment in deployment.assignments.values():
+        segments = [s for s in assignment.segments if s.flow == flow]
+        specs = {t.name: t for s in segments for t in (*s.inputs, *s.outputs)}
+        for spec in (f for f in assignment.flows if f.name == flow):
+            specs |= {t.name: t for t in spec.inputs}
+            for route in (r for r in assignment.routes if r.flow == flow):
+                message = write_hop(_hop(spec, "tensors", route.to, route.after))
+                _fill(message, (specs[name] for name in route.tensors))
+                sizes[route.after, route.to] = message.ByteSize()
+    return sizes
+
+
+def _fill(message: object, specs: Iterable[TensorSpec]) -> None:
+    listed = list(specs)
+    encode({t.name: zeros(t) for t in listed}, listed, message.inputs, message.raw_input_contents)  # type: ignore[attr-defined]
+
+
+def _hop(spec: FlowSpec, kind: str, to: str, after: str) -> Hop:
+    """Make a header as long as the agents' own."""
+    unknown = "0" * _ID_LENGTH
+    return Hop(kind=kind, plan="0" * 16, epoch=1, flow=spec.name, run=unknown, request=unknown, sender=spec.sink, to=to,
+               after=after, deadline_s=1.0)  # fmt: skip

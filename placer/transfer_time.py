@@ -1,0 +1,119 @@
+"""How long gRPC takes to carry a message over a TCP link: framing, slow start and the window after a pause.
+
+The model and its form were found by measuring unary calls of grpcio 1.85 on Linux 6.18 (CUBIC) over links of
+2-500 Mbit/s and 10-100 ms round trip with 4 kB-1.2 MB: 1.3 % mean error of warm calls over 62 cells, where round
+trip + bits / bandwidth errs by 6 % warm and 57 % cold. docs/emulation.md measures it again, on whole flows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+MTU_BYTES = 1500
+SEGMENT_BYTES = 1448
+"""Payload of a full TCP segment: 1500 less 20 of IPv4, 20 of TCP and 12 of its time stamps."""
+FRAME_BYTES = 16384
+"""Payload of an HTTP/2 DATA frame, which 9 bytes of header precede (RFC 9113, sections 4.1 and 4.2)."""
+CALL_HEADER_BYTES = 120
+"""HTTP/2 and gRPC headers of one call."""
+INITIAL_WINDOW_BYTES = 10 * MTU_BYTES
+"""Ten segments (RFC 6928), as they go on the wire."""
+CALL_S = 0.0015
+"""What a warm call takes in the processes at both ends."""
+CONNECT_S = 0.009
+"""What the first call on a connection takes in them beyond a warm one."""
+_LEAST_RETRANSMISSION_S = 0.2
+"""Linux adds at least this to the smoothed round trip for its retransmission timeout (TCP_RTO_MIN)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """What a connection runs over.
+
+    Parameters
+    ----------
+    round_trip_s
+        Seconds of an empty packet there and back.
+    bytes_per_s
+        The narrowest rate on the way, of bytes as IP counts them.
+    """
+
+    round_trip_s: float
+    bytes_per_s: float
+
+    @property
+    def retransmission_s(self) -> float:
+        """The pause after which Linux begins to take back what it learned of the path (RFC 2861)."""
+        return self.round_trip_s + _LEAST_RETRANSMISSION_S
+
+
+def wire_bytes(message_bytes: float) -> float:
+    """Give the bytes on the wire of a gRPC message: X = (S + 120) * (1500 / 1448) * (1 + 9 / 16384)."""
+    return (message_bytes + CALL_HEADER_BYTES) * (MTU_BYTES / SEGMENT_BYTES) * (1 + 9 / FRAME_BYTES)
+
+
+def stall_s(sent_bytes: float, path: Path, window_bytes: float) -> float:
+    """Give the seconds a sender waits for acknowledgements because its window is smaller than the path holds.
+
+    Slow start: a window W is sent in W / B, its acknowledgements come after a round trip R, and then twice as
+    much may go: while sent + W < X and W / B < R, the stall grows by R - W / B.
+
+    Parameters
+    ----------
+    sent_bytes
+        X, from `wire_bytes`.
+    path
+        R and B.
+    window_bytes
+        The window at the start; infinite for a warm connection.
+    """
+    stall, sent, window = 0.0, 0.0, window_bytes
+    while sent + window < sent_bytes and window < path.round_trip_s * path.bytes_per_s:
+        stall += path.round_trip_s - window / path.bytes_per_s
+        sent += window
+        window *= 2
+    return stall
+
+
+def warm_s(message_bytes: float, path: Path) -> float:
+    """Give the seconds of a call with an empty reply on a busy connection: R + X / B + 1.5 ms."""
+    return path.round_trip_s + wire_bytes(message_bytes) / path.bytes_per_s + CALL_S
+
+
+def idle_s(message_bytes: float, path: Path, window_bytes: float = INITIAL_WINDOW_BYTES) -> float:
+    """Give the seconds of a call after a pause: a warm one's and the stalls of the window that was left."""
+    return warm_s(message_bytes, path) + stall_s(wire_bytes(message_bytes), path, window_bytes)
+
+
+def cold_s(message_bytes: float, path: Path) -> float:
+    """Give the seconds of the first call, connection included: two round trips, slow start and 9 ms more."""
+    return idle_s(message_bytes, path) + 2 * path.round_trip_s + CONNECT_S
+
+
+def settled_window_bytes(sent_bytes: float, path: Path, gap_s: float) -> float:
+    """Give the window that a message finds when equal messages follow each other at equal pauses.
+
+    Linux halves the window once for each retransmission timeout that a pause lasts, down to the initial window
+    (tcp_cwnd_restart), and slow start adds every acknowledged byte: W' = max(W0, (W + X) / 2^k), whose fixed
+    point this is.
+
+    Parameters
+    ----------
+    sent_bytes
+        X, from `wire_bytes`.
+    path
+        Gives the timeout.
+    gap_s
+        From the end of one message to the start of the next.
+
+    Returns
+    -------
+    float
+        Infinite where the pauses are too short to cost anything.
+    """
+    halvings = max(0, int(gap_s / path.retransmission_s))
+    if halvings == 0:
+        return inf
+    # Beyond 60 halvings any window is the initial one.
+    return max(INITIAL_WINDOW_BYTES, sent_bytes / (2.0 ** min(halvings, 60) - 1))
