@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from placer.solver.exact.chain_bound import ChainTables
     from placer.solver.exact.chain_layout import ChainLayout
     from placer.solver.exact.prices import Prices
@@ -40,10 +42,22 @@ class BranchChoice:
 class BranchChoices:
     """Lists the choices of single branches from the tables of one pricing."""
 
-    def __init__(self, layout: ChainLayout, tables: ChainTables, prices: Prices) -> None:
+    def __init__(
+        self, layout: ChainLayout, tables: ChainTables, prices: Prices, spend: Callable[[int], None]
+    ) -> None:
         self.layout = layout
         self.tables = tables
         self.prices = prices
+        self.spend = spend
+        """Called with the work done; may raise `TooMany`."""
+
+    def _stays(self, row: int, k: int) -> bool:
+        """Whether op k need not change place without the op behind it doing so too."""
+        layout = self.layout
+        if not layout.idle[row, k]:
+            return False
+        allowed = np.isfinite(self.prices.op)
+        return bool(allowed[layout.ops[row, k]][allowed[layout.ops[row, k - 1]]].all())
 
     def common_cuts(self, row: int, a: int, z: int) -> list[tuple[float, int]]:
         """(price, how many ops stay at the entry's place) for every common cut (M = 1), cheapest first."""
@@ -76,11 +90,14 @@ class BranchChoices:
         t, prefix = self.tables.counted, self.tables.prefix
         length = int(self.layout.length[row])
         found: list[tuple[int, ...]] = []
+        stays = [self._stays(row, k) for k in range(length)]
         if a == z:
             if prefix[row, length, a] <= limit:
                 found.append((a,) * length)
         else:
             for k in range(length + 1):
+                if k < length and stays[k]:
+                    continue
                 price = float(prefix[row, k, a]) + self._into(row, k, a, z, z)
                 if k < length:
                     price += float(t.last_run[length - k - 1][row, z] + t.inside[row, z])
@@ -95,7 +112,7 @@ class BranchChoices:
             for o in range(t.inside.shape[1]):
                 price = before + self._into(row, k, a, o, z)
                 if o != a and price + t.ahead[length - k - 1][row, o, z] <= limit:
-                    self._extend(row, k, o, z, price, (a,) * k, False, limit, most, found)
+                    self._extend(row, k, o, z, price, (a,) * k, False, stays, limit, most, found)
         choices = [self._describe(row, a, z, places, i >= straight) for i, places in enumerate(found)]
         return sorted(choices, key=lambda c: c.price)
 
@@ -118,12 +135,14 @@ class BranchChoices:
         z: int,
         price: float,
         places: tuple[int, ...],
-        changed: bool,
+        turned: bool,
+        stays: list[bool],
         limit: float,
         most: int,
         found: list[tuple[int, ...]],
     ) -> None:
         """Continue a choice whose op k is at place o; `price` is that of everything before op k."""
+        self.spend(1)
         t, layout = self.tables.counted, self.layout
         j = int(layout.length[row]) - k
         v = int(layout.ops[row, k])
@@ -133,27 +152,29 @@ class BranchChoices:
         if j == 1:
             if o != z:
                 price += float(t.inside[row, o] + t.leaving[edge, o, z])
-                changed = True
-            if changed and price <= limit:
+                turned = True
+            if turned and price <= limit:
                 found.append(places)
                 if len(found) > most:
                     raise TooMany
             return
         two, run = t.ahead[j - 2][row], t.last_run[j - 2][row]
         onward = float(two[o, z])
-        if changed and o == z:
+        if turned and o == z:
             onward = min(onward, float(run[o]))
-        if price + onward <= limit:
-            self._extend(row, k + 1, o, z, price, places, changed, limit, most, found)
+        before = places[-2] if k > 0 else -1
+        if price + onward <= limit and not (stays[k] and before != o):
+            self._extend(row, k + 1, o, z, price, places, turned, stays, limit, most, found)
         leave = t.leaving[edge, o] + float(t.inside[row, o]) + price
         rest = two[:, z].copy()
         rest[z] = min(rest[z], run[z])
         for q in np.flatnonzero(leave + rest <= limit):
             if q != o:
-                self._extend(row, k + 1, int(q), z, float(leave[q]), places, True, limit, most, found)
+                self._extend(row, k + 1, int(q), z, float(leave[q]), places, True, stays, limit, most, found)
 
     def _describe(self, row: int, a: int, z: int, places: tuple[int, ...], turns: bool) -> BranchChoice:
         """Add up what a choice costs; segments and transfers that others may share count for their least."""
+        self.spend(2)
         layout, n = self.layout, self.layout.numbers
         ops = layout.ops[row, : len(places)]
         seconds = n.seconds[ops, places]

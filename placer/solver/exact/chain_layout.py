@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from placer.solver.exact.numbers import FlowNumbers
+    from placer.solver.exact.numbers import Flags, FlowNumbers
     from placer.solver.exact.rows import Array
     from placer.solver.exact.structure import Block
 
@@ -67,6 +67,37 @@ class ChainLayout:
         self.entry_bytes = n.tensor_bytes[entry].reshape(-1, count)
         self.entry_s = n.transfer_s + self.entry_bytes[:, :, None] * n.byte_s
         self.entry_serial_s = np.where(self.same_device, 0.0, self.entry_bytes[:, :, None] * n.byte_s)
+
+        self.idle = self._idle_ops(rows, blocks)
+        """(branches, L) ops that may be thought to run where the op before them runs: see `_idle_ops`."""
+
+    def _idle_ops(self, rows: list[tuple[tuple[int, ...], int, int]], blocks: tuple[Block, ...]) -> Flags:
+        """Mark the ops whose place before a change of place does not matter.
+
+        Let u, v, w follow each other in a branch, v cost nothing anywhere, and pass on as many bytes as it reads,
+        all three with one share. If v changes place and w stays with it, v might as well stay with u: the same
+        bytes cross at the same moment, the segments take as long as before, and their order is the same if no op
+        of another branch and no other tensor stands between v and w in the file. So such a choice need not be
+        listed, as long as the room lets v run wherever u does, which the caller checks.
+        """
+        n, flow = self.numbers, self.numbers.flow
+        free = ~np.any(n.seconds > 0, axis=1) & ~np.any(n.op_rows != 0, axis=(1, 2))
+        idle = np.zeros(self.ops.shape, dtype=bool)
+        for r, (chain, i, _) in enumerate(rows):
+            inner = blocks[i].inner
+            tensors = {t for v in (blocks[i].entry, *inner) for t in flow.outputs[v]}
+            for k in range(1, len(chain) - 1):
+                u, v, w = chain[k - 1 : k + 2]
+                (t,), (s,) = ([t for t in flow.outputs[x] if flow.tensors[t].consumers] for x in (u, v))
+                same = n.available[u]
+                idle[r, k] = (
+                    free[v]
+                    and flow.share[u] == flow.share[v] == flow.share[w]
+                    and bool((n.tensor_bytes[t, same] == n.tensor_bytes[s, same]).all())
+                    and not any(min(v, w) < x < max(v, w) for x in inner)
+                    and not any(min(s, t) < x < max(s, t) for x in tensors)
+                )
+        return idle
 
     def longer_than(self, k: int) -> int:
         """How many rows, from the first on, have more than k ops."""

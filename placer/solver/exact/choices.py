@@ -46,7 +46,7 @@ class ChoiceFinder:
         self.numbers = bounder.numbers
         self._meters: dict[int, BlockMeter] = {}
         self.budget = 0
-        """Steps of work left: a measured way, or a partial way of a general block. Its owner refills it."""
+        """Work left, in steps of about 20 us. Its owner refills it."""
 
     def meter(self, block: int) -> BlockMeter:
         """The block's meter, made once."""
@@ -78,9 +78,9 @@ class ChoiceFinder:
         best = undominated(rows)
         return BlockChoices(rows[best], [kept[i][1] for i in best], complete)
 
-    def _spend(self) -> None:
-        """Count one step of work; raise `TooMany` when the budget is used up."""
-        self.budget -= 1
+    def _spend(self, work: int) -> None:
+        """Count work; raise `TooMany` when the budget is used up."""
+        self.budget -= work
         if self.budget < 0:
             raise TooMany
 
@@ -116,7 +116,7 @@ class ChoiceFinder:
             found.append((rows, (a,) * len(inner)))
         layout, tables = self.bounder.layout, bound.chains
         k = layout.blocks.index(block)
-        lister = BranchChoices(layout, tables, bound.prices)
+        lister = BranchChoices(layout, tables, bound.prices, self._spend)
         rows_of = [layout.row_of[block, i] for i in range(len(b.branches))]
         try:
             if a != z:
@@ -246,7 +246,7 @@ class ChoiceFinder:
         base_rows, base_s = self._detour(block, a, z)
         beaten = np.array([rows for rows, _ in known]).reshape(-1, n.rows.count)
         order = {v: i for i, v in enumerate(b.inner)}
-        for _, latency_s, combination in side_by_side(lists, room, bound.prices.second, n.serial, MOST):
+        for _, latency_s, combination in side_by_side(lists, room, bound.prices.second, n.serial, self._spend):
             least = base_rows + sum(c.rows for c in combination) + n.rows.latency * (base_s + latency_s)
             # Equal in every row is no better; bounds err by rounding only.
             if (beaten <= least).all(axis=1).any():
@@ -255,7 +255,7 @@ class ChoiceFinder:
             for chain, choice in zip(b.branches, combination, strict=True):
                 for v, p in zip(chain, choice.places, strict=True):
                     at[order[v]] = p
-            self._spend()
+            self._spend(4)
             rows = self.meter(block).rows(a, at, z)
             if rows is not None and not (beaten <= rows).all(axis=1).any():
                 known.append((rows, tuple(at)))

@@ -27,7 +27,7 @@ class GeneralSearch:
     """
 
     def __init__(
-        self, numbers: FlowNumbers, prices: Prices, block: Block, limit: float, spend: Callable[[], None]
+        self, numbers: FlowNumbers, prices: Prices, block: Block, limit: float, spend: Callable[[int], None]
     ) -> None:
         self.n = numbers
         self.flow = numbers.flow
@@ -68,7 +68,7 @@ class GeneralSearch:
         return self.found, True
 
     def _extend(self, i: int, price: float, latency_s: float) -> None:
-        self.spend()
+        self.spend(2)
         if i == len(self.sequence):
             inner = [self.place[v] for v in self.block.inner]
             ends = self.place.get(self.block.entry, NOWHERE), self.place.get(self.block.exit, NOWHERE)

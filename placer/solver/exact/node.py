@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from placer.solver.exact.rows import Array
 
 _FIRST_WINDOW = 1e-3
-_LAST_WINDOW = 0.03
-"""Beyond this share of the bound a part is split rather than searched: multipliers fit the halves better."""
 _GROWTH = 4.0
 _BEAM = 64
-_BUDGET = 20_000
+_BUDGET = 10_000
+"""Work of one pass; where more is needed the part is split, for multipliers fit its halves better."""
 _ROUNDING = 1e-11
 """Cutoffs are widened by this share of the largest sums, so that rounding never cuts off what is equal."""
 
@@ -122,8 +121,6 @@ class NodeSolver:
                 break
             run.lower = np.inf if top >= ceiling else top
             window *= _GROWTH
-            if window > _LAST_WINDOW * scale and n.rows.count > 1 and np.isfinite(run.cutoff):
-                break
         split = None
         if run.lower < run.cutoff * (1 - gap):
             split = self._split(bound, at)

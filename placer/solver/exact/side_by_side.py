@@ -9,7 +9,7 @@ import numpy as np
 from placer.solver.exact.branch_choices import TooMany
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from placer.solver.exact.branch_choices import BranchChoice
     from placer.solver.exact.rows import Array
@@ -42,7 +42,7 @@ def products(
 
 
 def side_by_side(
-    lists: Sequence[Sequence[BranchChoice]], limit: float, second: float, serial: bool, most: int
+    lists: Sequence[Sequence[BranchChoice]], limit: float, second: float, serial: bool, spend: Callable[[int], None]
 ) -> list[tuple[float, float, tuple[BranchChoice, ...]]]:
     """List the combinations of branch choices, at least one of which changes place more than once.
 
@@ -56,8 +56,8 @@ def side_by_side(
         Price of a second of latency.
     serial
         Whether seconds add up over branches instead of running side by side.
-    most
-        How many partial combinations to look at before `TooMany` is raised.
+    spend
+        Called with the work done; may raise `TooMany`.
 
     Returns
     -------
@@ -71,15 +71,11 @@ def side_by_side(
         rest[i] = rest[i + 1] + lists[i][0].price
     can_turn = [any(c.turns for choices in lists[i:] for c in choices) for i in range(len(lists))] + [False]
     found: list[tuple[float, float, tuple[BranchChoice, ...]]] = []
-    seen = 0
 
     def extend(
         i: int, price: float, head_s: float, path_s: float, load_s: Array, turned: bool, chosen: tuple[BranchChoice, ...]
     ) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > most:
-            raise TooMany
+        spend(1)
         if i == len(lists):
             latency_s = head_s + path_s if serial else max(head_s + path_s, float(load_s.max()))
             found.append((price + second * (latency_s - head_s), latency_s, chosen))
