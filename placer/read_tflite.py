@@ -11,7 +11,8 @@ from placer.errors import ProblemError
 from placer.graph import ModelGraph, Op, Tensor
 from placer.tflite_file import load_tflite
 from placer.tflite_macs import count_macs
-from placer.tflite_ops import split_operators, unsettled_sizes
+from placer.tflite_ops import split_operators
+from placer.tflite_sizes import unsettled_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,6 +21,7 @@ from placer.tflite_model import (
     called,
     integers,
 )
+from placer.tflite_sizes import answer_shapes
 from placer.tflite_verify import verify
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _FIRST_OUTSIDE = 2
 
 
 def load_tflite(path: str | Path) -> TfliteFile:
-    """Read a .tflite file.
+    """Read a .tflite file; operators that ask for a known shape make constants of it.
 
     Raises
     ------
@@ -59,12 +60,14 @@ def load_tflite(path: str | Path) -> TfliteFile:
         raise ProblemError(f"{file}: {error}") from error
     except (struct.error, ValueError, TypeError) as error:
         raise ProblemError(f"{file}: a damaged TFLite model ({len(content)} bytes): {error}") from error
-    return TfliteFile(
-        path=str(path),
-        sha256=hashlib.sha256(content).hexdigest(),
-        subgraphs=subgraphs,
-        buffers=buffers,
-        model=model,
+    return answer_shapes(
+        TfliteFile(
+            path=str(path),
+            sha256=hashlib.sha256(content).hexdigest(),
+            subgraphs=subgraphs,
+            buffers=buffers,
+            model=model,
+        )
     )
 
 

@@ -12,6 +12,8 @@ import networkx as nx
 
 from placer.errors import ProblemError
 from placer.graph import DTYPE_BYTES
+from placer.tflite_fusion import fused_pairs
+from placer.tflite_sizes import unsettled_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -20,9 +22,6 @@ if TYPE_CHECKING:
 
 # Each execution of these gives something else, whatever they read.
 _RANDOM = frozenset({"MULTINOMIAL", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "STABLEHLO_RNG_BIT_GENERATOR"})
-
-# The size of what these make depends on the values they read.
-_SIZED_BY_VALUES = frozenset({"UNIQUE", "WHERE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +39,9 @@ class TfliteOps:
     makes
         Tensors of each op that others read or the model returns.
     constants
-        Tensors that are the same in every inference: stored in the file, or made from such alone.
+        Tensors that are the same in every inference: stored, or made from such alone.
     makers
-        Position of the operator that makes each tensor, by the tensor's index.
+        Position of the operator that makes each tensor that is not stored, by the tensor's index.
     """
 
     names: tuple[str, ...]
@@ -85,8 +84,8 @@ def split_operators(file: TfliteFile) -> TfliteOps:
     """Tell the ops of a model from its constants, join what must stay together, and put them in order.
 
     Operators that share state, or a tensor that cannot be sent (a handle, text, a size that only values settle),
-    are one op; so is an operator with the subgraphs it calls. Ops from which no output can be reached are left
-    out: nothing would come of running them.
+    are one op; so are those that LiteRT computes as one, and an operator with the subgraphs it calls. Ops from
+    which no output can be reached are left out: nothing would come of running them.
 
     Raises
     ------
@@ -94,10 +93,17 @@ def split_operators(file: TfliteFile) -> TfliteOps:
         No output depends on an op.
     """
     graph = file.subgraphs[0]
-    makers = {t: position for position, operator in enumerate(graph.operators) for t in operator.outputs if t >= 0}
-    constants, folded = _constants(graph)
+    makers = {
+        t: position
+        for position, operator in enumerate(graph.operators)
+        for t in operator.outputs
+        if t >= 0 and not graph.tensors[t].buffer
+    }
+    constants, folded = _constants(graph, makers)
     placed = [position for position in range(len(graph.operators)) if position not in folded]
     together = _joined(file, graph, placed, constants)
+    for first, second in fused_pairs(graph, constants, makers):
+        together.union(first, second)
     ops = _live(graph, _ordered(graph, placed, together, makers), constants)
     if not ops:
         raise ProblemError("no output depends on an op of the model; there is nothing to place")
@@ -113,44 +119,25 @@ def split_operators(file: TfliteFile) -> TfliteOps:
     )
 
 
-def unsettled_sizes(graph: TfliteSubgraph) -> set[int]:
-    """Return the tensors whose size only their values settle, so that no plan can know it.
-
-    An open dimension of an input has its default size, and so has what follows from it; one that follows
-    from no input is open for another reason.
-    """
-    inputs_open = any(graph.tensors[t].is_open for t in graph.inputs)
-    unsettled: set[int] = set()
-    for operator in graph.operators:
-        made = {t for t in operator.outputs if t >= 0}
-        if operator.kind in _SIZED_BY_VALUES:
-            unsettled |= made
-        elif not inputs_open or unsettled.intersection(operator.inputs):
-            unsettled.update(t for t in made if graph.tensors[t].is_open)
-    return unsettled
-
-
 def _name(graph: TfliteSubgraph, position: int) -> str:
     return f"{graph.operators[position].kind.lower()}_{position}"
 
 
-def _constants(graph: TfliteSubgraph) -> tuple[frozenset[int], set[int]]:
+def _constants(graph: TfliteSubgraph, makers: Iterable[int]) -> tuple[frozenset[int], set[int]]:
     """Return the constant tensors, and the positions of the operators that make nothing else."""
-    made = {t for operator in graph.operators for t in operator.outputs}
-    constants = {
-        t
-        for t, tensor in enumerate(graph.tensors)
-        if t not in graph.inputs and t not in made and not tensor.is_variable
-    }
+    constants = set(range(len(graph.tensors))).difference(graph.inputs, makers)
+    constants.difference_update(t for t, tensor in enumerate(graph.tensors) if tensor.is_variable)
     returned = set(graph.outputs)
     folded = set()
     for position, operator in enumerate(graph.operators):
         given = [t for t in operator.inputs if t >= 0]
-        known = given and constants.issuperset(given)
+        made = [t for t in operator.outputs if t >= 0]
+        stored = made and constants.issuperset(made)
+        known = given and constants.issuperset(given) and _repeats(operator)
         # A constant that is an output of the model has to be sent by somebody: an op without inputs.
-        if known and _repeats(operator) and not returned & set(operator.outputs):
+        if stored or (known and not returned.intersection(made)):
             folded.add(position)
-            constants.update(t for t in operator.outputs if t >= 0)
+            constants.update(made)
     return frozenset(constants), folded
 
 
