@@ -64,7 +64,7 @@ def cut_blocks(
         )
         before = 0.0
         for k, (block, time_s) in enumerate(zip(flow.blocks, times, strict=True)):
-            elapsed = (time_s - before) * relaxation.scale.time
+            elapsed = (time_s - before) * flow.scale.time
             before = time_s
             terms = flow.block_time(k)
             if value_of(terms, values) < elapsed * (1 - _WORTH_S) - 1e-6:

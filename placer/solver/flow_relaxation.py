@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from placer.solver.blocks import blocks_of
 from placer.solver.latency_terms import add_latency, needs_latency
+from placer.solver.scale import Scale
 from placer.solver.segment_terms import add_segments
 from placer.solver.terms import Terms, add_to
 
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 class FlowRelaxation:
     """Variables and expressions of one flow; times are multiplied by `scale.time`, joules by `scale.energy`."""
 
-    def __init__(self, parent: Relaxation, flow: FlowIndex) -> None:
+    def __init__(self, parent: Relaxation, flow: FlowIndex, horizon_s: float) -> None:
         self.parent, self.index = parent, flow
         self.problem = parent.index
-        self.model, self.scale = parent.model, parent.scale
+        self.model, self.scale = parent.model, Scale.of(parent.index, flow, horizon_s)
         devices = len(self.problem.devices)
         self.energy: dict[int, Terms] = {d: {} for d in range(-1, devices)}
         """Joules per inference by device; -1 is the network."""

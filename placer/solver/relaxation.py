@@ -14,40 +14,80 @@ from ortools.math_opt.python import mathopt
 
 from placer.objective import TOTALS, factors
 from placer.solver.flow_relaxation import FlowRelaxation
-from placer.solver.scale import Scale
+from placer.solver.scale import to_thousand
 from placer.solver.terms import SLACK, Terms, add_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from placer.index import Choice, ProblemIndex
     from placer.problem import Objective
+
+_LARGEST = 1e7
+"""No coefficient above this: limits and deadlines are scaled to 1,000, so nothing far above matters."""
 
 
 class Relaxation:
     """A MathOpt model of a whole problem and the expressions that cuts refer to."""
 
-    def __init__(self, index: ProblemIndex) -> None:
+    def __init__(self, index: ProblemIndex, *, horizon_s: float = math.inf) -> None:
         self.index = index
-        self.scale = Scale.of(index)
+        self.horizon_s = horizon_s
+        """Seconds beyond which no latency is worth anything; deadlines are horizons too."""
         self.model = mathopt.Model(name="placement")
-        self.flows = [FlowRelaxation(self, flow) for flow in index.flows]
+        self.flows = [
+            FlowRelaxation(self, f, horizon_s if f.flow.deadline_s is None else min(horizon_s, f.flow.deadline_s))
+            for f in index.flows
+        ]
         self._switch_on()
         self._memory()
         self._utilization()
         self._power()
         self._totals()
+        self.objective: Terms = {}
+        """What is minimized, in the problem's own unit."""
         if index.problem.objective == "latency_s":
-            self._minimize(self.flows[0].latency.items(), 1.0 / self.scale.time)
+            first = self.flows[0]
+            add_to(self.objective, first.latency.items(), 1.0 / first.scale.time)
         else:
-            self._minimize(self.total(index.problem.objective).items(), 1.0)
+            self.objective = self.total(index.problem.objective)
+        self.objective_scale = 0.0
+        """Factor between the model's objective and the problem's."""
+        self._goal = self.model.add_linear_constraint(lb=-math.inf, ub=math.inf, name="better than the incumbent")
+        self.aim(math.inf)
 
     def row(self, terms: Terms, lower: float = -math.inf, upper: float = math.inf, name: str = "") -> None:
         """Add the constraint `lower <= terms <= upper`."""
+        if lower < upper and any(abs(c) > _LARGEST for c in terms.values()):
+            # All variables are 0 or more: what asks too much may ask less and the row stays valid.
+            sign = 1.0 if upper < math.inf else -1.0
+            if any(c * sign < -_LARGEST for c in terms.values()):
+                return
+            terms = {v: sign * min(c * sign, _LARGEST) for v, c in terms.items()}
         constraint = self.model.add_linear_constraint(lb=lower, ub=upper, name=name)
         for variable, coefficient in terms.items():
             if coefficient:
                 constraint.set_coefficient(variable, coefficient)
+
+    def aim(self, worth: float) -> None:
+        """Ask for something of objective at most `worth`, and scale the objective so that this is some 1,000.
+
+        The solver prunes by absolute tolerances, so an objective that is small beside its largest coefficient
+        would be rounded away. Coefficients far above `worth` are lowered: they still are out of the question.
+        """
+        if 0 < worth < math.inf:
+            scale = to_thousand([worth])
+        elif self.index.problem.objective == "latency_s":
+            scale = self.flows[0].scale.time
+        else:
+            scale = to_thousand([abs(c) for c in self.objective.values()])
+        if scale != self.objective_scale:
+            self.objective_scale = scale
+            for variable, coefficient in self.objective.items():
+                scaled = min(coefficient * scale, _LARGEST)
+                self.model.objective.set_linear_coefficient(variable, scaled)
+                self._goal.set_coefficient(variable, scaled)
+        self._goal.upper_bound = worth * scale
 
     def choices(self, values: Mapping[mathopt.Variable, float]) -> tuple[Choice, ...]:
         """Read the chosen options off a solution."""
@@ -55,23 +95,6 @@ class Relaxation:
             tuple(max(range(len(xs)), key=lambda o, xs=xs: values.get(xs[o], 0.0)) for xs in flow.x)  # type: ignore[misc]
             for flow in self.flows
         )
-
-    @property
-    def objective_scale(self) -> float:
-        """Factor between the model's objective and the problem's."""
-        objective = self.index.problem.objective
-        if objective == "latency_s":
-            return self.scale.time
-        largest = factors(self.index.problem, objective).largest
-        return self.scale.power * (10.0 ** -math.floor(math.log10(largest)) if largest > 0 else 1.0)
-
-    def _minimize(self, terms: Iterable[tuple[mathopt.Variable, float]], factor: float) -> None:
-        total: Terms = {}
-        add_to(total, terms, factor * self.objective_scale)
-        for variable, coefficient in total.items():
-            self.model.objective.set_linear_coefficient(
-                variable, self.model.objective.get_linear_coefficient(variable) + coefficient
-            )
 
     def _switch_on(self) -> None:
         """On_d >= sum_{o on d, s > 0} x_vo: a device that works is on and pays its idle power."""
@@ -93,7 +116,7 @@ class Relaxation:
         counts = factors(self.index.problem, objective)
         terms: Terms = {}
         for flow in self.flows:
-            rate_hz = flow.index.flow.rate_hz / self.scale.energy
+            rate_hz = flow.index.flow.rate_hz / flow.scale.energy
             for d, count in enumerate(counts.device):
                 add_to(terms, flow.energy[d].items(), rate_hz * count)
             for k, network in flow.network.items():
@@ -111,10 +134,10 @@ class Relaxation:
 
     def _memory(self) -> None:
         """sum_i weights_i w_di + W_d <= memory_d, with w_di >= x_vo and W_d >= workspace_v x_vo."""
-        k = self.scale.memory
         for d, device in enumerate(self.index.devices):
             if device.memory_bytes is None:
                 continue
+            k = to_thousand([device.memory_bytes])
             total: Terms = {}
             held: dict[str, mathopt.Variable] = {}
             workspace = self.model.add_variable(lb=0.0)
@@ -144,12 +167,12 @@ class Relaxation:
         for d, device in enumerate(self.index.devices):
             load: Terms = {}
             for flow in self.flows:
-                add_to(load, flow.device_s[d].items(), flow.index.flow.rate_hz / self.scale.time)
+                add_to(load, flow.device_s[d].items(), flow.index.flow.rate_hz / flow.scale.time)
             self.cap(load, device.max_utilization)
         for m in range(len(self.index.media)):
             load = {}
             for flow in self.flows:
-                add_to(load, flow.medium_s[m].items(), flow.index.flow.rate_hz / self.scale.time)
+                add_to(load, flow.medium_s[m].items(), flow.index.flow.rate_hz / flow.scale.time)
             caps = [
                 k.max_utilization
                 for k, medium in zip(self.index.links, self.index.medium_of, strict=True)
@@ -164,7 +187,7 @@ class Relaxation:
         for d in range(-1, len(self.index.devices)):
             drawn: Terms = {}
             for flow in self.flows:
-                add_to(drawn, flow.energy[d].items(), flow.index.flow.rate_hz / self.scale.energy)
+                add_to(drawn, flow.energy[d].items(), flow.index.flow.rate_hz / flow.scale.energy)
             idle_w = 0.0
             if d >= 0:
                 device = self.index.devices[d]
@@ -183,7 +206,7 @@ class Relaxation:
 
     def cap(self, terms: Terms, limit: float, constant: float = 0.0) -> None:
         """Add `terms + constant <= limit`, scaled so that the limit is 1,000."""
-        if not terms or limit >= 1e15:
+        if limit >= 1e15:
             return
         factor = 1e3 / limit if limit > 0 else 1e3
         self.row({v: c * factor for v, c in terms.items()}, upper=(limit * (1 + SLACK) - constant) * factor)

@@ -1,4 +1,4 @@
-"""Brings seconds, joules and bytes of any size near 1 for the MILP solver, whose tolerances are absolute.
+"""Brings seconds, joules and watts of any size near 1,000 for the MILP solver, whose tolerances are absolute.
 
 This is the one place where quantities leave SI: with the usual figures a unit is about a millisecond and a
 millijoule.
@@ -13,39 +13,49 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from placer.index import ProblemIndex
+    from placer.index import FlowIndex, ProblemIndex
+
+_FARTHEST = 200
+"""No factor beyond 10 to this power, whatever a file holds: products of factors stay finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Factors by which SI values are multiplied inside the MILP; powers of ten."""
+    """Factors by which one flow's SI values are multiplied inside the MILP; powers of ten."""
 
     time: float
     energy: float
-    power: float
-    memory: float
 
     @classmethod
-    def of(cls, index: ProblemIndex) -> Scale:
-        """Choose factors so that the cheapest sums of a problem come out near 1,000."""
-        times, energies, powers = [], [], []
-        for flow in index.flows:
-            seconds = sum(min((o.seconds for o in options), default=0.0) for options in flow.options)
-            joules = sum(min((o.joules for o in options), default=0.0) for options in flow.options)
-            times += [seconds, flow.flow.deadline_s or 0.0]
-            energies.append(joules)
-            powers.append(joules * flow.flow.rate_hz)
-        slowest = max((k.latency_s for k in index.links), default=0.0)
+    def of(cls, index: ProblemIndex, flow: FlowIndex, horizon_s: float) -> Scale:
+        """Choose factors for a flow: its horizon, else its longest step, and its cheapest sum are some 1,000.
+
+        Parameters
+        ----------
+        horizon_s
+            Seconds after which nothing matters; infinite if there is no such time.
+        """
+        joules = sum(min((o.joules for o in options), default=0.0) for options in flow.options)
         dearest = max((k.energy_j_per_transfer for k in index.links), default=0.0)
-        return cls(
-            _factor([*times, slowest]),
-            _factor([*energies, dearest]),
-            _factor([*powers, *(d.idle_w or 0.0 for d in index.devices)]),
-            _factor([d.memory_bytes or 0.0 for d in index.devices]),
-        )
+        # A time far above 1,000 would leave no digits to compare within the solver's tolerance of 1e-9.
+        times = [horizon_s] if 0 < horizon_s < math.inf else _steps_s(index, flow)
+        return cls(to_thousand(times), to_thousand([joules, dearest]))
 
 
-def _factor(values: Iterable[float]) -> float:
-    """Power of ten that lifts or lowers the largest value to between 1,000 and 10,000."""
+def _steps_s(index: ProblemIndex, flow: FlowIndex) -> list[float]:
+    """Seconds of everything that happens at one go: an op, starting a segment, sending or converting a tensor."""
+    sizes = [t.bytes for t in flow.tensors]
+    sizes += [size for options in flow.options for o in options for size in o.output_bytes.values()]
+    most_bytes = max(sizes, default=0.0)
+    return [
+        *(o.seconds for options in flow.options for o in options),
+        *(d.segment_s for d in index.devices),
+        *(k.latency_s + most_bytes / k.bytes_per_s for k in index.links),
+        *(s_per_byte * most_bytes for s_per_byte, _ in index.conversion.values()),
+    ]
+
+
+def to_thousand(values: Iterable[float]) -> float:
+    """Power of ten that lifts or lowers the largest value to between 1,000 and 10,000; 1 if all are 0."""
     largest = max(values, default=0.0)
-    return 10.0 ** (3 - math.floor(math.log10(largest))) if largest > 0 else 1.0
+    return 10.0 ** min(_FARTHEST, 3 - math.floor(math.log10(largest))) if largest > 0 else 1.0
