@@ -79,7 +79,9 @@ class Bounder:
         self._plain_tensors = np.array([len(b.tensors) for b in blocks], dtype=np.float64)
         self._plain_share = np.array([flow.share[b.exit] for b in blocks])
         self._plain_end = np.array([flow.is_endpoint[b.exit] for b in blocks], dtype=bool)
-        self._plain_loose = np.array([flow.is_endpoint[b.entry] or flow.is_endpoint[b.exit] for b in blocks], dtype=bool)
+        self._plain_loose = np.array(
+            [flow.is_endpoint[b.entry] or flow.is_endpoint[b.exit] for b in blocks], dtype=bool
+        )
         hops = self._plain_tensors if n.serial else np.ones(len(blocks))
         other = n.device_of[:, None] != n.device_of[None, :]
         longest = self._plain_bytes if n.serial else largest

@@ -42,9 +42,7 @@ class BranchChoice:
 class BranchChoices:
     """Lists the choices of single branches from the tables of one pricing."""
 
-    def __init__(
-        self, layout: ChainLayout, tables: ChainTables, prices: Prices, spend: Callable[[int], None]
-    ) -> None:
+    def __init__(self, layout: ChainLayout, tables: ChainTables, prices: Prices, spend: Callable[[int], None]) -> None:
         self.layout = layout
         self.tables = tables
         self.prices = prices
@@ -186,14 +184,21 @@ class BranchChoices:
         for k, p in enumerate((*places, z)):
             if p != at:
                 if k == 0:
-                    tensor_bytes, share = layout.entry_bytes[block, at], layout.entry_share[block] / layout.branches[block]
+                    tensor_bytes, share = (
+                        layout.entry_bytes[block, at],
+                        layout.entry_share[block] / layout.branches[block],
+                    )
                     share = 0.0 if self._is_free(row, p, z) else share
                     hop_s = layout.entry_s[block, at, p]
                     if n.serial:
                         hop_s = 0.0 if share == 0.0 else hop_s / layout.branches[block]
                 else:
                     edge = layout.edge[row, k - 1]
-                    tensor_bytes, share, hop_s = layout.edge_bytes[edge, at], layout.edge_share[edge], layout.edge_s[edge, at, p]
+                    tensor_bytes, share, hop_s = (
+                        layout.edge_bytes[edge, at],
+                        layout.edge_share[edge],
+                        layout.edge_s[edge, at, p],
+                    )
                 rows = rows + share * (n.transfer_rows[at, p] + tensor_bytes * n.transfer_byte_rows[at, p])
                 path_s += float(hop_s)
                 if inner:

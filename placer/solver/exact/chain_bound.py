@@ -92,12 +92,14 @@ def price_chains(layout: ChainLayout, prices: Prices) -> ChainTables:
     second = prices.second
     eye = np.eye(count, dtype=bool)
     apart_only = prices.blocked + np.where(eye, np.inf, 0.0)
-    moving = layout.edge_share[:, None, None] * (
-        prices.transfer + layout.edge_bytes[:, :, None] * prices.transfer_byte
-    ) + apart_only
-    fetch = layout.entry_share[:, None, None] * (
-        prices.transfer + layout.entry_bytes[:, :, None] * prices.transfer_byte
-    ) + apart_only
+    moving = (
+        layout.edge_share[:, None, None] * (prices.transfer + layout.edge_bytes[:, :, None] * prices.transfer_byte)
+        + apart_only
+    )
+    fetch = (
+        layout.entry_share[:, None, None] * (prices.transfer + layout.entry_bytes[:, :, None] * prices.transfer_byte)
+        + apart_only
+    )
     crossing = moving + second * layout.edge_serial_s
 
     prefix = np.full((len(layout.length), layout.ops.shape[1] + 1, count), np.inf)
@@ -114,9 +116,7 @@ def price_chains(layout: ChainLayout, prices: Prices) -> ChainTables:
     end = np.where(layout.exit_is_end[:, None], 0.0, prices.segment(layout.exit_share) + second * n.segment_s)
     cut = second * n.transfer_s + end[:, None, :] + np.where(eye, np.inf, 0.0)
     fetched = fetch + (second * layout.entry_s if n.serial else 0.0)
-    detour = np.broadcast_to(end[:, None, :], cut.shape) + np.where(
-        layout.direct[:, None, None] & ~eye, fetched, 0.0
-    )
+    detour = np.broadcast_to(end[:, None, :], cut.shape) + np.where(layout.direct[:, None, None] & ~eye, fetched, 0.0)
     block = np.zeros((0, count, count))
     if layout.blocks:
         block = np.minimum(

@@ -200,7 +200,9 @@ class ChoiceFinder:
         for chain, k in zip(b.branches, cuts, strict=True):
             place |= dict.fromkeys(chain[:k], a) | dict.fromkeys(chain[k:], z)
             reader = chain[k] if k < len(chain) else b.exit
-            tensor = b.tensors[0] if k == 0 else next(t for t in flow.outputs[chain[k - 1]] if flow.tensors[t].consumers)
+            tensor = (
+                b.tensors[0] if k == 0 else next(t for t in flow.outputs[chain[k - 1]] if flow.tensors[t].consumers)
+            )
             tensors[tensor] = max(tensors.get(tensor, 0.0), flow.share[reader])
         ops = list(b.inner)
         at = [place[v] for v in ops]

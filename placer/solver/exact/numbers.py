@@ -140,9 +140,7 @@ def _edges(
             link, joule = index.links[k], transfer_shares(index, rows.energy, k)
             link_of[p, q] = k
             fixed[p, q] = joule * link.energy_j_per_transfer
-            per_byte[p, q] = (
-                joule * link.energy_j_per_byte + rows.medium_s[:, index.medium_of[k]] / link.bytes_per_s
-            )
+            per_byte[p, q] = joule * link.energy_j_per_byte + rows.medium_s[:, index.medium_of[k]] / link.bytes_per_s
             latency_s[p, q], byte_s[p, q] = link.latency_s, 1.0 / link.bytes_per_s
     return fixed, per_byte, latency_s, byte_s, reachable, link_of
 

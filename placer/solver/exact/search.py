@@ -70,6 +70,9 @@ class Search:
     def run(self) -> None:
         """Search until the bound meets what was found, or until told to stop."""
         n = self.numbers
+        if not n.available.any(axis=1).all():
+            # Some op can run nowhere: there is nothing to search.
+            return
         active = np.zeros(n.rows.count, dtype=bool)
         active[0] = True
         if n.flow.flow.deadline_s is not None:
@@ -168,7 +171,9 @@ class Search:
         """Decide the dearest undecided item that the choice uses."""
         n = self.numbers
         devices, links = _used(n, judged)
-        charges = [(float(n.rows.idle_rows[d, 0]), 0, d) for d in devices - part.paid_devices if n.rows.idle_rows[d].any()]
+        charges = [
+            (float(n.rows.idle_rows[d, 0]), 0, d) for d in devices - part.paid_devices if n.rows.idle_rows[d].any()
+        ]
         charges += [(float(n.rows.tail_rows[k, 0]), 1, k) for k in links - part.paid_links if n.rows.tail_rows[k].any()]
         if not charges:
             return False
@@ -220,7 +225,9 @@ class Search:
         for keep in (True, False):
             available = part.room.available.copy()
             available[v] &= (np.arange(len(n.places)) == p) == keep
-            self._push(bound, Part(Room(available, part.room.links), part.paid_devices, part.paid_links), result.multipliers)
+            self._push(
+                bound, Part(Room(available, part.room.links), part.paid_devices, part.paid_links), result.multipliers
+            )
 
     def _judge_last(self, part: Part) -> None:
         """Ask the referee about the only choice that a part has left."""

@@ -73,7 +73,13 @@ def side_by_side(
     found: list[tuple[float, float, tuple[BranchChoice, ...]]] = []
 
     def extend(
-        i: int, price: float, head_s: float, path_s: float, load_s: Array, turned: bool, chosen: tuple[BranchChoice, ...]
+        i: int,
+        price: float,
+        head_s: float,
+        path_s: float,
+        load_s: Array,
+        turned: bool,
+        chosen: tuple[BranchChoice, ...],
     ) -> None:
         spend(1)
         if i == len(lists):
