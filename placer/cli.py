@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from placer.cli_catalog import catalog
+from placer.cli_certs import certs
 from placer.cli_emulate import emulate_command
 from placer.cli_run import Json, deploy_command, run_command
 from placer.errors import Infeasible, NoPlanFound, ProblemError
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="Decides where inference runs: least joules under deadlines and privacy rules, proven.",
 )
 app.add_typer(catalog, name="catalog")
+app.add_typer(certs, name="certs")
 
 TimeLimit = Annotated[float, typer.Option("--time-limit", min=0.1, metavar="SECONDS", help="Longest search.")]
 Gap = Annotated[float, typer.Option("--gap", min=0.0, max=1.0, help="Relative gap at which the search may end.")]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from placer.errors import DeployError, RunError
+from runtimes.assignment import Arrival
 from runtimes.client import AgentClient
-from runtimes.errors import AgentError
+from runtimes.errors import AgentError, BadCredentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from runtimes.assignment import Assignment
     from runtimes.convert import Array
     from runtimes.observation import Observation
+    from runtimes.tls import Credentials
 
     # Told the device and what is being done there.
     Progress = Callable[[str, str], None]
@@ -57,13 +59,15 @@ class Measured:
     observations: tuple[Observation, ...]
 
 
-def next_epoch(addresses: Mapping[str, str]) -> int:
+def next_epoch(addresses: Mapping[str, str], credentials: Credentials | None = None) -> int:
     """Give an epoch above all that the agents hold.
 
     Parameters
     ----------
     addresses
         Each device's agent, ``host:port``.
+    credentials
+        The caller's certificates, for agents that listen with theirs.
 
     Raises
     ------
@@ -73,14 +77,17 @@ def next_epoch(addresses: Mapping[str, str]) -> int:
     highest = 0
     for device, address in addresses.items():
         try:
-            with AgentClient(address) as client:
+            with AgentClient(address, credentials=credentials, device=device) as client:
                 highest = max([highest, *(held.epoch for held in client.status().held)])
         except AgentError as error:
             raise DeployError(f"device {device!r}: {error}") from error
     return highest + 1
 
 
-def deploy(deployment: Deployment, addresses: Mapping[str, str], progress: Progress | None = None) -> None:
+def deploy(
+    deployment: Deployment, addresses: Mapping[str, str], progress: Progress | None = None,
+    credentials: Credentials | None = None,
+) -> None:  # fmt: skip
     """Put a plan on all its devices and make it the active one; doing it twice is harmless.
 
     First every device gets its share, the model files that it lacks, and loads them. Only when all of them
@@ -94,6 +101,8 @@ def deploy(deployment: Deployment, addresses: Mapping[str, str], progress: Progr
         Each device's agent, ``host:port``.
     progress
         Told each step; called from several threads.
+    credentials
+        A deployer's certificates, for agents that listen with theirs.
 
     Raises
     ------
@@ -103,13 +112,9 @@ def deploy(deployment: Deployment, addresses: Mapping[str, str], progress: Progr
     tell = progress or _tell_nobody
     if absent := sorted(deployment.assignments.keys() - addresses.keys()):
         raise DeployError(f"no address is given for device {', '.join(map(repr, absent))}; name host:port for each")
-    peers = {device: addresses[device] for device in deployment.assignments}
-    shares = {
-        device: msgspec.structs.replace(a, peers={d: peer for d, peer in peers.items() if d != device})
-        for device, a in deployment.assignments.items()
-    }
+    shares = {device: _addressed(deployment, device, addresses) for device in deployment.assignments}
     with ExitStack() as stack:
-        clients = {device: stack.enter_context(AgentClient(addresses[device])) for device in shares}
+        clients = _clients(stack, shares, addresses, credentials, DeployError)
         with ThreadPoolExecutor(len(clients), thread_name_prefix="deploy") as pool:
             futures = {
                 device: pool.submit(_prepare, client, shares[device], deployment.blobs, tell)
@@ -131,7 +136,7 @@ def deploy(deployment: Deployment, addresses: Mapping[str, str], progress: Progr
 
 def run(
     deployment: Deployment, addresses: Mapping[str, str], flow: str, inputs: Iterable[Mapping[str, Array]], *,
-    deadline_s: float, progress: Callable[[int], None] | None = None,
+    deadline_s: float, progress: Callable[[int], None] | None = None, credentials: Credentials | None = None,
 ) -> Measured:  # fmt: skip
     """Send requests through a deployed plan, one after the other, and collect what was observed.
 
@@ -147,6 +152,8 @@ def run(
         Time that each request has.
     progress
         Told the number of requests done.
+    credentials
+        A client's certificates, for agents that listen with theirs.
 
     Raises
     ------
@@ -156,7 +163,7 @@ def run(
     spec = deployment.flow(flow)
     passages: list[Passage] = []
     with ExitStack() as stack:
-        clients = {device: stack.enter_context(AgentClient(addresses[device])) for device in spec.devices}
+        clients = _clients(stack, spec.devices, addresses, credentials, RunError)
         try:
             since = {device: client.status().last_sequence for device, client in clients.items()}
             for feeds in inputs:
@@ -168,6 +175,33 @@ def run(
         except AgentError as error:
             raise RunError(f"flow {flow!r}, request {len(passages) + 1}: {error}") from error
     return Measured(passages=tuple(passages), observations=observed)
+
+
+def _clients(
+    stack: ExitStack, devices: Iterable[str], addresses: Mapping[str, str], credentials: Credentials | None,
+    failure: type[DeployError | RunError],
+) -> dict[str, AgentClient]:  # fmt: skip
+    try:
+        return {
+            device: stack.enter_context(AgentClient(addresses[device], credentials=credentials, device=device))
+            for device in devices
+        }
+    except BadCredentials as error:
+        raise failure(str(error)) from error
+
+
+def _addressed(deployment: Deployment, device: str, addresses: Mapping[str, str]) -> Assignment:
+    """Give a device's share with the other devices' addresses and with what they will send to it."""
+    return msgspec.structs.replace(
+        deployment.assignments[device],
+        peers={other: addresses[other] for other in deployment.assignments if other != device},
+        arrivals=tuple(
+            Arrival(flow=route.flow, sender=other, after=route.after, tensors=route.tensors)
+            for other, share in deployment.assignments.items()
+            for route in share.routes
+            if route.to == device
+        ),
+    )
 
 
 def _prepare(client: AgentClient, share: Assignment, blobs: Mapping[str, bytes], tell: Progress) -> None:

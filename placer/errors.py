@@ -2,6 +2,7 @@
 
 PlacerError
 ├── ProblemError        a problem, model or plan file is wrong (exit code 2)
+├── CertificateError    a certificate cannot be made or read (exit code 2)
 ├── Infeasible          no plan can meet the rules; names those in conflict (exit code 3)
 ├── NoPlanFound         the time limit ended the search before any plan was found (exit code 5)
 ├── DeployError         the plan could not be put on the devices (exit code 4)
@@ -22,6 +23,10 @@ class PlacerError(Exception):
 
 class ProblemError(PlacerError):
     """A problem, model or plan is wrong; the message says where, which value and what is allowed."""
+
+
+class CertificateError(PlacerError):
+    """A certificate cannot be made or read; the message says which file or value and what is allowed."""
 
 
 class Infeasible(PlacerError):  # noqa: N818  the field's word

@@ -11,10 +11,12 @@ import socket
 import sys
 from pathlib import Path
 
-from runtimes.errors import AgentError
+from runtimes.errors import AgentError, BadCredentials
 from runtimes.malloc import keep_large_blocks
 from runtimes.server import Agent, Options, available_threads
+from runtimes.tls import CredentialFiles, Credentials
 
+_LOG = logging.getLogger(__name__)
 _GRACE_S = 5.0
 _MAX_MESSAGE_BYTES = 64 << 20
 
@@ -34,15 +36,17 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = _parser()
     given = parser.parse_args(arguments)
-    if not given.insecure_network and not _is_loopback(given.listen):
-        parser.error(f"--listen {given.listen}: outside loopback the connection would be neither encrypted nor "
-                     "authenticated; listen on 127.0.0.1, or take the risk with --insecure-network")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    files = _credential_files(parser, given)
     keep_large_blocks()
     stopping = _stop_signal()
     try:
+        credentials = None if files is None else Credentials(files, serves=True)
         agent = Agent(Options(device=given.name, listen=given.listen, store=given.store, threads=given.threads,
-                              max_message_bytes=given.max_message_bytes))
+                              max_message_bytes=given.max_message_bytes, credentials=credentials))
+    except BadCredentials as error:
+        sys.stderr.write(f"placer-agent: {error}\n")
+        return 2
     except (AgentError, OSError) as error:
         sys.stderr.write(f"placer-agent: {error}\n")
         return 4
@@ -53,6 +57,25 @@ def main(arguments: list[str] | None = None) -> int:
     stopping.recv(1)
     agent.stop(_GRACE_S)
     return 0
+
+
+def _credential_files(parser: argparse.ArgumentParser, given: argparse.Namespace) -> CredentialFiles | None:
+    """Give the files that were named; ends the command where they are needed and missing."""
+    paths = {name: getattr(given, name) for name in ("authority", "certificate", "key")}
+    absent = [f"--{name}" for name, path in paths.items() if path is None]
+    if not absent:
+        if given.insecure_network:
+            parser.error("--insecure-network: with a certificate the network is secure; leave it out")
+        return CredentialFiles(**paths)
+    if len(absent) < len(paths):
+        parser.error(f"{' and '.join(absent)}: missing; --authority, --certificate and --key belong together")
+    if not _is_loopback(given.listen):
+        if not given.insecure_network:
+            parser.error(f"--listen {given.listen}: outside loopback everybody on the network could call this agent; "
+                         "give --authority, --certificate and --key (`placer certs` makes them)")
+        _LOG.warning("--insecure-network: EVERYBODY who reaches %s can read what passes this device and run models "
+                     "on it; nothing is encrypted and nobody is asked who they are", given.listen)
+    return None
 
 
 def _stop_signal() -> socket.socket:
@@ -82,8 +105,12 @@ def _parser() -> argparse.ArgumentParser:
                         help="the most threads of one execution (default: every processor, %(default)s)")
     parser.add_argument("--max-message-bytes", type=_positive, default=_MAX_MESSAGE_BYTES, metavar="N",
                         help="the largest message taken (default: %(default)s)")
-    parser.add_argument("--insecure-network", action="store_true",
-                        help="listen outside loopback without encryption and authentication")
+    secure = parser.add_argument_group("certificates", "PEM files; all three are needed to listen outside loopback")
+    secure.add_argument("--authority", type=Path, metavar="FILE", help="the site's authority: whom to believe")
+    secure.add_argument("--certificate", type=Path, metavar="FILE", help="this device's certificate")
+    secure.add_argument("--key", type=Path, metavar="FILE", help="its private key")
+    secure.add_argument("--insecure-network", action="store_true",
+                        help="listen outside loopback without them, where the network itself lets no stranger in")
     return parser
 
 

@@ -143,6 +143,27 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         _check_unique(f"tensors of the route to {self.to!r}", self.tensors)
 
 
+class Arrival(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One message of a flow from another device to this one: a route of that device, seen from its end.
+
+    Parameters
+    ----------
+    flow
+        The flow that it belongs to.
+    sender
+        The device that sends it.
+    after
+        The segment there whose end releases it; ``""`` for the flow's inputs.
+    tensors
+        Names of the tensors that it carries.
+    """
+
+    flow: str
+    sender: str
+    after: str
+    tensors: tuple[str, ...]
+
+
 class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a device knows of a flow that passes it.
 
@@ -204,6 +225,9 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         The messages that leave this device.
     peers
         Address, ``host:port``, of every other device of ``required_peers``; filled in on deployment.
+    arrivals
+        The messages that come to this device; filled in on deployment. Where callers have certificates, no other
+        tensors are taken from devices.
     max_message_bytes
         The largest message of the plan: no boundary, input or result is larger.
     """
@@ -216,6 +240,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     segments: tuple[SegmentSpec, ...]
     routes: tuple[Route, ...]
     peers: dict[str, str]
+    arrivals: tuple[Arrival, ...] = ()
     max_message_bytes: int
 
     def __post_init__(self) -> None:
@@ -237,6 +262,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                                  "which is not among flows")
         for route in self.routes:
             self._check_route(route)
+        for arrival in self.arrivals:
+            self._check_arrival(arrival)
 
     def required_peers(self) -> frozenset[str]:
         """Devices that this one talks to: receivers, sources to be told, and whom a source watches."""
@@ -281,6 +308,13 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if foreign := sorted(set(route.tensors) - made):
             raise ValueError(f"route to {route.to!r} after {route.after!r} carries {foreign}, "
                              f"which arise elsewhere; it may carry {sorted(made)}")
+
+    def _check_arrival(self, arrival: Arrival) -> None:
+        flow = next((f for f in self.flows if f.name == arrival.flow), None)
+        if flow is None:
+            raise ValueError(f"arrival from {arrival.sender!r} names flow {arrival.flow!r}, which is not among flows")
+        if arrival.sender == self.device or arrival.sender not in flow.devices:
+            raise ValueError(f"arrival from {arrival.sender!r}: that is no other device of flow {flow.name!r}")
 
 
 def encode_assignment(assignment: Assignment) -> bytes:

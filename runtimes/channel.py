@@ -6,7 +6,14 @@ the connection (measured, docs/runtime.md).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import grpc
+
+from runtimes.identity import Identity
+
+if TYPE_CHECKING:
+    from runtimes.tls import Material
 
 # Headroom over the tensors' bytes for names, shapes and parameters.
 MESSAGE_OVERHEAD_BYTES = 65536
@@ -33,10 +40,18 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
-    """Give a server's options for messages of up to ``max_message_bytes``."""
+def server_options(max_message_bytes: int, connection_age_s: float | None = None) -> list[tuple[str, int]]:
+    """Give a server's options for messages of up to ``max_message_bytes``.
+
+    Parameters
+    ----------
+    max_message_bytes
+        The largest message's tensors.
+    connection_age_s
+        Time after which a connection is made anew, when the calls under way have ended; never if not given.
+    """
     limit_bytes = max_message_bytes + MESSAGE_OVERHEAD_BYTES
-    return [
+    options = [
         ("grpc.max_receive_message_length", limit_bytes),
         ("grpc.max_send_message_length", limit_bytes),
         ("grpc.http2.lookahead_bytes", limit_bytes),
@@ -45,8 +60,38 @@ def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
         # Two agents must not share a port by accident.
         ("grpc.so_reuseport", 0),
     ]
+    if connection_age_s is not None:
+        options.append(("grpc.max_connection_age_ms", round(1000 * connection_age_s)))
+    return options
 
 
-def open_channel(address: str, max_message_bytes: int) -> grpc.Channel:
-    """Open a channel to ``host:port``; it connects with the first call."""
-    return grpc.insecure_channel(address, options=channel_options(max_message_bytes))
+def open_channel(
+    address: str, max_message_bytes: int, material: Material | None = None, device: str | None = None
+) -> grpc.Channel:
+    """Open a channel, which connects with the first call.
+
+    Parameters
+    ----------
+    address
+        The agent's ``host:port``.
+    max_message_bytes
+        The largest message's tensors.
+    material
+        The own certificates; without them the connection is neither encrypted nor authenticated.
+    device
+        The device whose certificate the agent must have; if not given, one that names the address.
+
+    Raises
+    ------
+    BadCredentials
+        If the device's name cannot stand in a certificate.
+    """
+    options: list[tuple[str, int | str]] = [*channel_options(max_message_bytes)]
+    if material is None:
+        return grpc.insecure_channel(address, options=options)
+    if device is not None:
+        # Of the name that is checked and of nothing else: the address is reached as it stands.
+        host = Identity(site=material.identity.site, role="device", name=device).host
+        options.append(("grpc.ssl_target_name_override", host))
+    own = grpc.ssl_channel_credentials(material.authority, material.key, material.certificate)
+    return grpc.secure_channel(address, own, options=options)

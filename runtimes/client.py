@@ -9,7 +9,7 @@ import grpc
 import msgspec
 
 from runtimes.assignment import Assignment, TensorSpec, encode_assignment
-from runtimes.channel import open_channel
+from runtimes.connection import Connection
 from runtimes.convert import decode, encode
 from runtimes.datatypes import datatype_of
 from runtimes.errors import BadRequest, DeadlineExceeded, Failed, Unreachable, error_of_status
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from runtimes.convert import Array
+    from runtimes.tls import Credentials
 
 _CHUNK_BYTES = 1 << 20
 # An agent answers with its own, clearer error by the deadline; only a dead one lets this run out.
@@ -78,6 +79,15 @@ class AgentClient:
         Deadline of every call that is not given its own.
     max_message_bytes
         The largest message this client sends or takes.
+    credentials
+        The caller's certificates, for agents that listen with theirs; they are followed when they are renewed.
+    device
+        With certificates: the device that the agent must prove to be. If not given, its certificate names the address.
+
+    Raises
+    ------
+    BadCredentials
+        If the device's name cannot stand in a certificate.
 
     Notes
     -----
@@ -85,12 +95,14 @@ class AgentClient:
     not by the deadline, a kind of ``Refused`` where it declines, and ``Failed`` where it tried in vain.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 30.0, max_message_bytes: int = 1 << 28) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float = 30.0, max_message_bytes: int = 1 << 28,
+        credentials: Credentials | None = None, device: str | None = None,
+    ) -> None:  # fmt: skip
         self.address = address
         self._timeout_s = timeout_s
-        self._channel = open_channel(address, max_message_bytes)
-        self._agent = Stub(self._channel, AGENT_SERVICE)
-        self._inference = Stub(self._channel, INFERENCE_SERVICE)
+        self._connection = Connection(address, _bind, max_message_bytes=max_message_bytes, credentials=credentials,
+                                      device=device)
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +114,7 @@ class AgentClient:
 
     def close(self) -> None:
         """Close the connection."""
-        self._channel.close()
+        self._connection.close()
 
     def stage(self, assignment: Assignment) -> tuple[str, ...]:
         """Tell the agent its share of a plan; returns the SHA-256 of the blobs it lacks."""
@@ -192,6 +204,14 @@ class AgentClient:
         """Send a payload there and back, to measure the link."""
         return bytes(self._call(self._agent.Echo, agent_pb2.EchoRequest(payload=payload)).payload)
 
+    @property
+    def _agent(self) -> Stub:
+        return self._connection.calls()[0]
+
+    @property
+    def _inference(self) -> Stub:
+        return self._connection.calls()[1]
+
     def _call(self, method: Any, request: Any, timeout_s: float | None = None) -> Any:
         try:
             return method(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
@@ -202,12 +222,19 @@ class AgentClient:
         kind = error_of_status(error.code().name)
         text = f"agent at {self.address}: {error.details()}"
         if kind is Unreachable:
+            why = self._connection.why(error.details() or "")
+            if why != error.details():
+                return Unreachable(f"agent at {self.address}: {why}")
             return Unreachable(f"{text} (does the agent run, and is the address right?)")
         if kind is DeadlineExceeded:
             return DeadlineExceeded(f"{text} (give more time, or look at the devices' load)")
         if kind is Failed:
             return Failed(f"{text} [{error.code().name}]")
         return kind(text)
+
+
+def _bind(channel: grpc.Channel) -> tuple[Stub, Stub]:
+    return Stub(channel, AGENT_SERVICE), Stub(channel, INFERENCE_SERVICE)
 
 
 def _specs_of(arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from runtimes.access import require_client, require_route
 from runtimes.convert import decode, encode, require_all
 from runtimes.errors import BadRequest, DeadlineExceeded, UnknownName, WrongState
 from runtimes.hop import is_hop, read_hop
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from runtimes.assignment import FlowSpec, SegmentSpec, TensorSpec
     from runtimes.convert import Array
     from runtimes.epochs import Epochs
+    from runtimes.identity import Identity
     from runtimes.loaded import LoadedPlan
     from runtimes.relay import Relay
 
@@ -44,14 +46,17 @@ class DataPlane:
         self._relay = relay
 
     def infer(
-        self, message: Any, time_left_s: float | None, on_cancel: Callable[[Callable[[], None]], bool]
-    ) -> Any:
+        self, message: Any, caller: Identity | None, time_left_s: float | None,
+        on_cancel: Callable[[Callable[[], None]], bool],
+    ) -> Any:  # fmt: skip
         """Answer one ModelInfer request.
 
         Parameters
         ----------
         message
             The request: of a client, or a hop of another agent.
+        caller
+            Whom its certificate names; None on a connection without.
         time_left_s
             The caller's own deadline; None if it set none.
         on_cancel
@@ -68,8 +73,9 @@ class DataPlane:
             What went wrong.
         """
         if is_hop(message):
-            self._receive(message)
+            self._receive(message, caller)
             return open_inference_grpc_pb2.ModelInferResponse()
+        require_client(caller)
         loaded, model = self.find(message.model_name, message.model_version)
         specs = {tensor.name: tensor for tensor in model.inputs}
         arrays = decode(message.inputs, message.raw_input_contents, specs)
@@ -126,12 +132,13 @@ class DataPlane:
                               f"this is {loaded.device!r}")
         return loaded, flow
 
-    def _receive(self, message: Any) -> None:
+    def _receive(self, message: Any, caller: Identity | None) -> None:
         hop = read_hop(message)
         loaded = self._epochs.loaded(hop.plan, hop.epoch)
         if hop.to != loaded.device or hop.flow not in loaded.flows:
             raise WrongState(f"a hop of flow {hop.flow!r} for device {hop.to!r} came to {loaded.device!r}; "
                              "the sender's addresses or plan are not this site's")
+        require_route(caller, hop, loaded, [tensor.name for tensor in message.inputs])
         arrays = decode(message.inputs, message.raw_input_contents, loaded.specs(hop.flow))
         self._relay.receive(loaded, hop, arrays)
 

@@ -7,9 +7,11 @@ AgentError
 │   ├── BadBlob         a blob's bytes do not match its digest
 │   ├── UnknownName     no such flow, segment, request or version here
 │   ├── WrongState      the plan or epoch is not in the state that this needs
+│   ├── Forbidden       the caller's certificate does not allow this
 │   ├── MissingExtra    the executor of a segment is not installed
 │   └── Exhausted       a bounded table or queue is full; try later
 ├── Unreachable         a device does not answer
+├── BadCredentials      a certificate, key or authority cannot be used, or a name cannot stand in one
 ├── DeadlineExceeded    no result by the deadline
 └── Failed              a segment or its hop failed while it ran
 
@@ -60,6 +62,12 @@ class WrongState(Refused):
     """The plan or epoch is not in the state that this needs."""
 
 
+class Forbidden(Refused):
+    """The caller's certificate does not allow this; the message says whose it is and what is needed."""
+
+    status = "PERMISSION_DENIED"
+
+
 class MissingExtra(Refused):
     """The package that runs a segment's model is not installed on this device."""
 
@@ -78,6 +86,12 @@ class Unreachable(AgentError):  # noqa: N818  the word of the protocol
     status = "UNAVAILABLE"
 
 
+class BadCredentials(AgentError):  # noqa: N818  the tree's manner
+    """A certificate, key or authority cannot be used, or a name cannot stand in one."""
+
+    status = "UNAUTHENTICATED"
+
+
 class DeadlineExceeded(AgentError):  # noqa: N818  the word of the protocol
     """No result by the deadline."""
 
@@ -91,7 +105,8 @@ class Failed(AgentError):  # noqa: N818  the word of the protocol
 _BY_STATUS: dict[str, type[AgentError]] = {
     kind.status: kind
     for kind in (
-        BadRequest, BadBlob, UnknownName, WrongState, MissingExtra, Exhausted, Unreachable, DeadlineExceeded,
+        BadRequest, BadBlob, UnknownName, WrongState, Forbidden, MissingExtra, Exhausted, Unreachable, BadCredentials,
+        DeadlineExceeded,
     )
 }  # fmt: skip
 

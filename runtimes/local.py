@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
+    from runtimes.tls import CredentialFiles
+
 _STARTED = "listening on "
 _STOP_TIMEOUT_S = 10.0
 
@@ -33,17 +35,22 @@ class LocalAgents:
         The most threads of one execution; every processor if not given.
     start_timeout_s
         By when all must listen.
+    credentials
+        Each device's certificates; those that have none here listen without.
     """
 
     def __init__(
-        self, devices: Sequence[str], *, threads: int | None = None, start_timeout_s: float = 30.0
-    ) -> None:
+        self, devices: Sequence[str], *, threads: int | None = None, start_timeout_s: float = 30.0,
+        credentials: Mapping[str, CredentialFiles] | None = None,
+    ) -> None:  # fmt: skip
         self._devices = tuple(devices)
         self._threads = threads
         self._start_timeout_s = start_timeout_s
+        self._credentials = credentials or {}
         self._stack = contextlib.ExitStack()
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._addresses: dict[str, str] = {}
+        self._logs: dict[str, Path] = {}
 
     def __enter__(self) -> Self:
         """Start them all.
@@ -61,8 +68,7 @@ class LocalAgents:
                 self._processes[device] = self._spawn(device, directory / str(index))
             deadline = time.monotonic() + self._start_timeout_s
             for device, process in self._processes.items():
-                said = directory / f"{self._devices.index(device)}.log"
-                self._addresses[device] = _await_address(device, process, deadline, said)
+                self._addresses[device] = _await_address(device, process, deadline, self._logs[device])
             self._stack = self._stack.pop_all()
         return self
 
@@ -80,6 +86,10 @@ class LocalAgents:
         """Give a device's process, for those who want to disturb it."""
         return self._processes[device]
 
+    def log(self, device: str) -> str:
+        """Give what a device's agent has said so far."""
+        return self._logs[device].read_text(errors="replace")
+
     def _spawn(self, device: str, store: Path) -> subprocess.Popen[str]:
         # This very package, from wherever it was imported, and nothing of the working directory.
         ours = str(Path(__file__).resolve().parent.parent)
@@ -87,7 +97,11 @@ class LocalAgents:
         command = [sys.executable, "-P", "-m", "runtimes", "--name", device, "--store", str(store)]
         if self._threads is not None:
             command += ["--threads", str(self._threads)]
-        log = self._stack.enter_context(store.with_name(f"{store.name}.log").open("w"))
+        if files := self._credentials.get(device):
+            command += ["--authority", str(files.authority), "--certificate", str(files.certificate)]
+            command += ["--key", str(files.key)]
+        self._logs[device] = store.with_name(f"{store.name}.log")
+        log = self._stack.enter_context(self._logs[device].open("w"))
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
                                 env={**os.environ, "PYTHONPATH": path})
 

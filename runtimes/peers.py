@@ -1,4 +1,4 @@
-"""The other agents: one channel to each, messages without waiting, and whether they are alive."""
+"""The other agents: one connection to each, messages without waiting, and whether they are alive."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2
 
-from runtimes.channel import open_channel
+from runtimes.connection import Connection
 from runtimes.errors import AgentError, Unreachable, error_of_status
 from runtimes.rpc import INFERENCE_SERVICE, Stub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from runtimes.tls import Credentials
 
 # A peer is asked at most this often, by whoever waits for it, and then twice before it counts as frozen.
 HEARTBEAT_S = 0.5
@@ -27,11 +29,22 @@ _FROZEN_AFTER = 2
 _SENDERS = 8
 
 
-@dataclass(slots=True, eq=False)
-class _Peer:
-    channel: grpc.Channel
+class Peer(NamedTuple):
+    """Another agent: the device that it must prove to be, and its ``host:port``."""
+
+    device: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Calls:
     inference: Stub
     check: Any
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    connection: Connection[_Calls]
     senders: ThreadPoolExecutor
     asked_at: float = float("-inf")
     pending: bool = False
@@ -40,28 +53,31 @@ class _Peer:
 
 
 class Peers:
-    """Connections to other agents, by address.
+    """Connections to other agents.
 
     Parameters
     ----------
     max_message_bytes
         The largest message of any plan here.
+    credentials
+        The own certificates. With them nothing is sent to an agent whose certificate names another device.
     """
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, credentials: Credentials | None = None) -> None:
         self._max_message_bytes = max_message_bytes
+        self._credentials = credentials
         self._lock = threading.Lock()
-        self._peers: dict[str, _Peer] = {}
+        self._lines: dict[Peer, _Line] = {}
 
     def send(
-        self, address: str, message: Any, timeout_s: float, acknowledged: Callable[[AgentError | None, float], None]
+        self, peer: Peer, message: Any, timeout_s: float, acknowledged: Callable[[AgentError | None, float], None]
     ) -> None:
         """Send a message and return at once.
 
         Parameters
         ----------
-        address
-            The receiver's ``host:port``.
+        peer
+            The receiver.
         message
             A ModelInfer request.
         timeout_s
@@ -72,89 +88,98 @@ class Peers:
         Raises
         ------
         Unreachable
-            If the connection was closed meanwhile, because no plan names that address any more.
+            If the connection was closed meanwhile, because no plan names that agent any more.
+        BadCredentials
+            If the device's name cannot stand in a certificate, and that is needed.
         """
         deadline = time.monotonic() + timeout_s
-        peer = self._peer(address)
+        line = self._line(peer)
 
         def deliver() -> None:
             error: AgentError | None = None
             started = time.monotonic()
             try:
-                peer.inference.ModelInfer(message, timeout=max(0.001, deadline - started))
-                peer.heard = True
+                line.connection.calls().inference.ModelInfer(message, timeout=max(0.001, deadline - started))
+                line.heard = True
             except grpc.RpcError as failure:
-                error = _error_of(failure)
+                error = _error_of(failure, line.connection)
             acknowledged(error, time.monotonic() - started)
 
         try:
-            peer.senders.submit(deliver)
+            line.senders.submit(deliver)
         except RuntimeError as error:
-            raise Unreachable(f"the connection to {address} is closed: no plan names it any more") from error
+            raise Unreachable(f"the connection to {peer.address} is closed: no plan names it any more") from error
 
-    def silent(self, addresses: Iterable[str]) -> list[str]:
-        """Give those addresses that do not answer, and ask them all again for the next call.
+    def silent(self, peers: Iterable[Peer]) -> list[Peer]:
+        """Give those that do not answer, and ask them all again for the next call.
 
         One that refuses the connection is silent at once, one that lets a question run out after the second.
         One that has never answered is not called silent: a site need not link every device to every other.
         """
-        return [address for address in addresses if self._beat(address)]
+        return [peer for peer in peers if self._beat(peer)]
 
-    def unheard(self, addresses: Iterable[str]) -> list[str]:
-        """Give those addresses that have not answered the last question, of whatever age."""
-        return [address for address in addresses if (peer := self._peer(address)).pending or peer.misses]
+    def unheard(self, peers: Iterable[Peer]) -> list[Peer]:
+        """Give those that have not answered the last question, of whatever age."""
+        return [peer for peer in peers if (line := self._line(peer)).pending or line.misses]
 
-    def keep(self, addresses: Iterable[str]) -> None:
-        """Be connected to these addresses and to no others, so that the first request finds the way warm."""
-        kept = set(addresses)
+    def keep(self, peers: Iterable[Peer]) -> None:
+        """Be connected to these and to no others, so that the first request finds the way warm."""
+        kept = set(peers)
         with self._lock:
-            dropped = [self._peers.pop(address) for address in self._peers.keys() - kept]
-        for peer in dropped:
-            peer.channel.close()
-            peer.senders.shutdown(wait=False)
-        for address in kept:
-            self._beat(address)
+            dropped = [self._lines.pop(peer) for peer in self._lines.keys() - kept]
+        for line in dropped:
+            line.connection.close()
+            line.senders.shutdown(wait=False)
+        for peer in kept:
+            self._beat(peer)
 
-    def _peer(self, address: str) -> _Peer:
+    def _line(self, peer: Peer) -> _Line:
         with self._lock:
-            peer = self._peers.get(address)
-            if peer is None:
-                channel = open_channel(address, self._max_message_bytes)
-                check = channel.unary_unary(
-                    "/grpc.health.v1.Health/Check",
-                    request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-                    response_deserializer=health_pb2.HealthCheckResponse.FromString,
-                )
-                senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="sender")
-                peer = self._peers[address] = _Peer(channel, Stub(channel, INFERENCE_SERVICE), check, senders)
-            return peer
+            line = self._lines.get(peer)
+            if line is None:
+                connection = Connection(peer.address, _bind, max_message_bytes=self._max_message_bytes,
+                                        credentials=self._credentials, device=peer.device)
+                line = self._lines[peer] = _Line(connection, ThreadPoolExecutor(_SENDERS, thread_name_prefix="sender"))
+            return line
 
-    def _beat(self, address: str) -> bool:
-        peer = self._peer(address)
+    def _beat(self, peer: Peer) -> bool:
+        line = self._line(peer)
         now = time.monotonic()
         with self._lock:
-            due = not peer.pending and now - peer.asked_at >= HEARTBEAT_S
+            due = not line.pending and now - line.asked_at >= HEARTBEAT_S
             if due:
-                peer.pending, peer.asked_at = True, now
-            silent = peer.heard and peer.misses >= _FROZEN_AFTER
+                line.pending, line.asked_at = True, now
+            silent = line.heard and line.misses >= _FROZEN_AFTER
         if due:
-            call = peer.check.future(health_pb2.HealthCheckRequest(), timeout=_HEARTBEAT_TIMEOUT_S)
-            call.add_done_callback(lambda done: self._heard(peer, done))
+            check = line.connection.calls().check
+            call = check.future(health_pb2.HealthCheckRequest(), timeout=_HEARTBEAT_TIMEOUT_S)
+            call.add_done_callback(lambda done: self._heard(line, done))
         return silent
 
-    def _heard(self, peer: _Peer, call: Any) -> None:
+    def _heard(self, line: _Line, call: Any) -> None:
         code = call.code()
         with self._lock:
-            peer.pending = False
+            line.pending = False
             if code is grpc.StatusCode.OK:
-                peer.misses = 0
-                peer.heard = True
+                line.misses = 0
+                line.heard = True
             elif code is grpc.StatusCode.UNAVAILABLE:
-                peer.misses = _FROZEN_AFTER
+                line.misses = _FROZEN_AFTER
             else:
-                peer.misses += 1
+                line.misses += 1
 
 
-def _error_of(failure: Any) -> AgentError:
+def _bind(channel: grpc.Channel) -> _Calls:
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    return _Calls(inference=Stub(channel, INFERENCE_SERVICE), check=check)
+
+
+def _error_of(failure: Any, connection: Connection[_Calls]) -> AgentError:
     code = failure.code()
-    return error_of_status(code.name)(failure.details() or code.name)
+    kind = error_of_status(code.name)
+    details = failure.details() or code.name
+    return kind(connection.why(details) if kind is Unreachable else details)

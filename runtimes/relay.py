@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from runtimes.convert import encode, size_bytes
 from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Failed, Unreachable, WrongState, error_of_status
 from runtimes.hop import Hop, write_hop
-from runtimes.peers import HEARTBEAT_S
+from runtimes.peers import HEARTBEAT_S, Peer
 from runtimes.processor import Execution
 from runtimes.runs import RunTable
 
@@ -212,17 +212,17 @@ class Relay:
         message = write_hop(hop)
         encode(arrays, (specs[name] for name in route.tensors), message.inputs, message.raw_input_contents)
         size = size_bytes(arrays[name] for name in route.tensors)
-        address = run.loaded.assignment.peers[route.to]
+        peer = _peer(run.loaded, route.to)
 
         def acknowledged(error: AgentError | None, seconds: float) -> None:
             if error is not None:
-                self._fail(run, route.after, type(error)(f"the hop to device {route.to!r} at {address}: {error}"))
+                self._fail(run, route.after, type(error)(f"the hop to device {route.to!r} at {peer.address}: {error}"))
                 return
             self._journal.add("hop", flow=run.flow.name, segment=route.after, device=run.loaded.device,
                               to=route.to, request=run.request, seconds=seconds, padded_s=seconds, queue_s=0.0,
                               size_bytes=size, epoch=run.loaded.epoch)
 
-        self._peers.send(address, message, max(0.001, run.remaining_s), acknowledged)
+        self._peers.send(peer, message, max(0.001, run.remaining_s), acknowledged)
 
     def _complete(self, run: Run, result: Mapping[str, Array]) -> None:
         if run.loaded.is_source(run.flow.name):
@@ -248,17 +248,17 @@ class Relay:
                              run.request, hop.to, hop.kind, seconds, error)
 
         try:
-            self._peers.send(run.loaded.assignment.peers[hop.to], write_hop(hop), _WORD_TIMEOUT_S, acknowledged)
+            self._peers.send(_peer(run.loaded, hop.to), write_hop(hop), _WORD_TIMEOUT_S, acknowledged)
         except AgentError as error:
             acknowledged(error, 0.0)
 
     def _wait(self, run: Run, deadline_s: float) -> None:
         """Wait for the sink's word, and for no longer than the devices on the way are there."""
         loaded, flow = run.loaded, run.flow
-        others = {loaded.assignment.peers[d]: d for d in flow.devices if d != loaded.device}
+        others = [_peer(loaded, d) for d in flow.devices if d != loaded.device]
 
-        def named(addresses: list[str]) -> str:
-            return " and ".join(f"{others[address]!r} at {address}" for address in addresses)
+        def named(peers: list[Peer]) -> str:
+            return " and ".join(f"{peer.device!r} at {peer.address}" for peer in peers)
 
         tick_s = min(HEARTBEAT_S, max(0.02, deadline_s / 4))
         while not run.resolved.wait(max(0.0, min(tick_s, run.remaining_s))):
@@ -295,6 +295,10 @@ def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: 
     return Hop(kind=kind, plan=run.loaded.assignment.plan, epoch=run.loaded.epoch, flow=run.flow.name, run=run.key,
                request=run.request, sender=run.loaded.device, to=to, after=after, deadline_s=run.remaining_s,
                status=status, reason=reason)
+
+
+def _peer(loaded: LoadedPlan, device: str) -> Peer:
+    return Peer(device, loaded.assignment.peers[device])
 
 
 def _located(error: AgentError, device: str, segment: str) -> AgentError:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from runtimes.access import Access
 from runtimes.channel import server_options
 from runtimes.control import AgentServicer
 from runtimes.dataplane import DataPlane
 from runtimes.epochs import Epochs
-from runtimes.errors import AgentError
+from runtimes.errors import AgentError, BadCredentials
 from runtimes.observation import Journal
-from runtimes.peers import Peers
+from runtimes.peers import Peer, Peers
 from runtimes.processor import Processor
 from runtimes.reflection import serve_reflection
 from runtimes.relay import Relay
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runtimes.loaded import LoadedPlan
+    from runtimes.tls import Credentials
 
 # Threads of the server. Half of them may hold a waiting client; the other half is left to hops and control,
 # or a device whose clients wait for hops could never take one.
@@ -40,6 +42,9 @@ _WAITING_EXECUTIONS = 4096
 _RESULTS = 1024
 _RESULTS_BYTES = 256 << 20
 _RESULTS_KEEP_S = 600.0
+# With certificates a connection is made anew after this time, give or take a tenth, so that what a handshake refuses,
+# such as a certificate that has expired since, is refused at most that much later.
+_CONNECTION_AGE_S = 600.0
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _GONE = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -61,6 +66,8 @@ class Options:
         The most threads of one execution.
     max_message_bytes
         The largest message that it takes or sends.
+    credentials
+        Its certificates; None where connections are neither encrypted nor authenticated.
     """
 
     device: str
@@ -68,6 +75,7 @@ class Options:
     store: Path
     threads: int
     max_message_bytes: int
+    credentials: Credentials | None = None
 
 
 class Agent:
@@ -82,14 +90,19 @@ class Agent:
     ------
     AgentError
         If the address cannot be listened on.
+    BadCredentials
+        If the certificate is not this device's.
     """
 
     def __init__(self, options: Options) -> None:
+        credentials = options.credentials
+        if credentials is not None:
+            _require_own(credentials, options.device)
         store = BlobStore(options.store)
         journal = Journal()
         results = ResultStore(_RESULTS, _RESULTS_BYTES, _RESULTS_KEEP_S)
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
-        self._peers = Peers(options.max_message_bytes)
+        self._peers = Peers(options.max_message_bytes, credentials)
         self._relay = Relay(
             processor=Processor(self._workers, _WAITING_EXECUTIONS), peers=self._peers, journal=journal,
             results=results, open_runs=_OPEN_RUNS, waiting_clients=_WAITING_CLIENTS,
@@ -100,7 +113,8 @@ class Agent:
                         max_message_bytes=options.max_message_bytes, changed=self._changed)
         self._server = grpc.server(
             ThreadPoolExecutor(_SERVER_THREADS, thread_name_prefix="server"),
-            options=server_options(options.max_message_bytes),
+            options=server_options(options.max_message_bytes, _CONNECTION_AGE_S if credentials else None),
+            interceptors=[Access(credentials.identity)] if credentials else (),
             maximum_concurrent_rpcs=_SERVER_THREADS,
         )
         add_service(self._server, INFERENCE_SERVICE, InferenceServicer(options.device, DataPlane(epochs, self._relay)))
@@ -108,7 +122,7 @@ class Agent:
         add_service(self._server, AGENT_SERVICE, control)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         serve_reflection(self._server)
-        self.address = self._bind(options.listen)
+        self.address = self._bind(options.listen, credentials)
         self._server.start()
 
     def stop(self, grace_s: float) -> None:
@@ -119,10 +133,13 @@ class Agent:
         self._workers.shutdown()
         self._peers.keep(())
 
-    def _bind(self, listen: str) -> str:
+    def _bind(self, listen: str, credentials: Credentials | None) -> str:
         host = listen.rpartition(":")[0]
         try:
-            port = self._server.add_insecure_port(listen)
+            if credentials is None:
+                port = self._server.add_insecure_port(listen)
+            else:
+                port = self._server.add_secure_port(listen, credentials.server())
         except RuntimeError as error:
             raise AgentError(f"cannot listen on {listen!r}: {error}; is the port taken?") from error
         return f"{host}:{port}"
@@ -135,7 +152,14 @@ class Agent:
         for name in names:
             self._health.set(name, _SERVING)
         self._healthy = frozenset(names)
-        self._peers.keep({address for plan in loaded for address in plan.assignment.peers.values()})
+        self._peers.keep({Peer(*named) for plan in loaded for named in plan.assignment.peers.items()})
+
+
+def _require_own(credentials: Credentials, device: str) -> None:
+    own = credentials.identity
+    if (own.role, own.name) != ("device", device):
+        raise BadCredentials(f"the certificate is of {own}, this is device {device!r}; make one with "
+                             f"`placer certs agent {device}`")
 
 
 def available_threads() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from runtimes.access import caller_of
 from runtimes.errors import AgentError, UnknownName
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import answers
@@ -63,7 +64,7 @@ class InferenceServicer:
     @answers
     def model_infer(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Run a flow or a segment, or take a hop."""
-        return self._dataplane.infer(request, _time_left_s(context), context.add_callback)
+        return self._dataplane.infer(request, caller_of(context), _time_left_s(context), context.add_callback)
 
     def model_stream_infer(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         """Run the requests of a stream one after the other; one that fails does not end it."""
@@ -75,9 +76,10 @@ class InferenceServicer:
             return bool(context.is_active())
 
         context.add_callback(lambda: [callback() for callback in latest])
+        caller = caller_of(context)
         for request in requests:
             try:
-                reply = self._dataplane.infer(request, _time_left_s(context), on_cancel)
+                reply = self._dataplane.infer(request, caller, _time_left_s(context), on_cancel)
             except AgentError as error:
                 yield oip.ModelStreamInferResponse(
                     error_message=f"{error.status}: {error}",

@@ -37,7 +37,7 @@ def test_it_says_where_it_listens_and_ends_in_order(tmp_path, number):
 def test_it_does_not_listen_outside_loopback_unasked(tmp_path, listen):
     with agent("--name", "box", "--store", str(tmp_path), "--listen", listen) as process:
         assert process.wait(10) == 2
-        assert "--insecure-network" in process.stderr.read()
+        assert "--certificate" in process.stderr.read()
 
 
 def test_it_listens_outside_loopback_when_told_to(tmp_path):

@@ -1,0 +1,113 @@
+"""A connection to one agent that outlives its certificates, and says why it could not be made.
+
+gRPC takes a channel's certificates once, when it is opened, so renewed ones need a new channel.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from runtimes.channel import open_channel
+from runtimes.errors import BadCredentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import grpc
+
+    from runtimes.tls import Credentials
+
+Calls = TypeVar("Calls")
+
+# What gRPC says where a handshake failed; only the reason is for people.
+_REFUSED_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z ]+)")
+# What OpenSSL calls a certificate of an authority that is not believed here.
+_FOREIGN = ("unable to get local issuer certificate", "self signed certificate in certificate chain")
+_OTHER_NAME = "Hostname Verification Check failed"
+_NO_TLS = "WRONG_VERSION_NUMBER"
+# A listener that refuses a handshake closes the connection without a word that gRPC would hand on.
+_CLOSED = re.compile(r"Socket closed|Connection reset|recvmsg|Broken pipe")
+
+
+class Connection(Generic[Calls]):
+    """The way to one agent.
+
+    Parameters
+    ----------
+    address
+        Its ``host:port``.
+    bind
+        Makes the callables out of a channel.
+    max_message_bytes
+        The largest message's tensors.
+    credentials
+        The own certificates; without them the connection is neither encrypted nor authenticated.
+    device
+        The device whose certificate the agent must have; if not given, one that names the address.
+
+    Raises
+    ------
+    BadCredentials
+        If the device's name cannot stand in a certificate.
+    """
+
+    def __init__(
+        self, address: str, bind: Callable[[grpc.Channel], Calls], *, max_message_bytes: int,
+        credentials: Credentials | None = None, device: str | None = None,
+    ) -> None:  # fmt: skip
+        self.address = address
+        self._bind = bind
+        self._max_message_bytes = max_message_bytes
+        self._credentials = credentials
+        self._device = device
+        self._lock = threading.Lock()
+        self._material = None if credentials is None else credentials.material()
+        self._former: grpc.Channel | None = None
+        self._channel = self._open()
+        self._calls = bind(self._channel)
+
+    def calls(self) -> Calls:
+        """Give the callables of a channel with the present certificates."""
+        if self._credentials is not None and (material := self._credentials.material()) is not self._material:
+            with self._lock:
+                if material is not self._material:
+                    self._material = material
+                    # Calls may be under way on the former channel; those on the one before it ended long ago.
+                    if self._former is not None:
+                        self._former.close()
+                    self._former, self._channel = self._channel, self._open()
+                    self._calls = self._bind(self._channel)
+        return self._calls
+
+    def close(self) -> None:
+        """Close it; calls under way are cancelled."""
+        with self._lock:
+            if self._former is not None:
+                self._former.close()
+            self._channel.close()
+
+    def why(self, details: str) -> str:
+        """Say why no connection could be made, where it is for a certificate; else repeat what gRPC says."""
+        theirs = "" if self._device is None else f" of device {self._device!r}"
+        if refused := _REFUSED_CERTIFICATE.search(details):
+            reason = refused[1].strip()
+            return "its certificate is refused here: " + ("another authority made it" if reason in _FOREIGN else reason)
+        if _OTHER_NAME in details:
+            named = self.address.rpartition(":")[0] if self._device is None else f"device {self._device!r} of this site"
+            return f"its certificate does not name {named}"
+        if _NO_TLS in details:
+            return "it listens without certificates; start it with --authority, --certificate and --key"
+        if not _CLOSED.search(details):
+            return details
+        if self._credentials is None:
+            return f"{details}; if the agent{theirs} asks for certificates, give --authority, --certificate and --key"
+        try:
+            self._credentials.require_valid()
+        except BadCredentials as error:
+            return f"the own certificate is of no use: {error}"
+        return f"{details}; if it refused the certificate of {self._credentials.identity}, its log says why"
+
+    def _open(self) -> grpc.Channel:
+        return open_channel(self.address, self._max_message_bytes, self._material, self._device)

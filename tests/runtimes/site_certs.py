@@ -1,0 +1,31 @@
+"""A site's certificates for the tests, made as `placer certs` makes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from placer.certs import issue, make_authority
+from runtimes.identity import Role
+from runtimes.tls import CredentialFiles, Credentials
+
+SITE = "plant"
+
+
+class SiteCerts:
+    """An authority in a folder and whom it has signed for."""
+
+    def __init__(self, folder: Path, site: str = SITE) -> None:
+        self.folder = folder
+        make_authority(folder, site, days=100)
+
+    def files(self, role: Role, name: str, *, valid_for_s: float = 3600, made_ago_s: float = 0, force: bool = False):
+        """Issue a certificate; one that was made long ago for a short time has expired."""
+        now = datetime.now(UTC) - timedelta(seconds=made_ago_s)
+        issue(self.folder, role, name, days=valid_for_s / 86400, force=force, now=now, addresses=["127.0.0.1"]
+              if role == "device" else [])  # fmt: skip
+        path = self.folder / role / f"{name}.pem"
+        return CredentialFiles(authority=self.folder / "authority.pem", certificate=path, key=path.with_suffix(".key"))
+
+    def credentials(self, role: Role, name: str) -> Credentials:
+        return Credentials(self.files(role, name))
