@@ -9,12 +9,15 @@ import hashlib
 import re
 from math import fsum
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from placer.errors import ProblemError
 from placer.problem import Problem  # noqa: TC001  (msgspec reads the annotations at run time)
+
+if TYPE_CHECKING:
+    from placer.explain import Explanation
 
 FORMAT = "placer.plan/1.0"
 _READABLE = re.compile(r"placer\.plan/1\.\d+")
@@ -192,6 +195,13 @@ class Plan(_Part, frozen=True, kw_only=True):
             if flow.name == name:
                 return flow
         raise ProblemError(f"the plan has no flow {name!r}; it has {', '.join(f.name for f in self.flows)}")
+
+    def explain(self, *, time_limit_s: float = 60.0, seed: int = 0) -> Explanation:
+        """Say what keeping each segment off its device would cost, and what each rule costs: see `placer.explain`."""
+        # A plan is read where nothing can be solved; the solver is loaded only for this.
+        from placer.explain import explain
+
+        return explain(self, time_limit_s=time_limit_s, seed=seed)
 
 
 def encode_plan(plan: Plan) -> bytes:
