@@ -61,6 +61,8 @@ def _run() -> int:
     try:
         from placer.cli import app
     except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("placer", "profiles", "runtimes"):
+            raise
         return _fail(f"{error.name} is missing; pip install 'placer-joules[planner,onnx]'", "bad input")
     from placer.errors import DeployError, Infeasible, NoPlanFound, PlacerError, RunError
     from profiles import ProfileError

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from placer.plan import Plan
     from profiles import Site
 
+_REASONS = 2
+"""Rules that a row of the baselines names at most; the plan's file has them all."""
+
 
 def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="")
@@ -156,7 +159,7 @@ def _baselines(plan: Plan) -> Table:
     )
     for b in plan.baselines:
         if b.objective is None:
-            table.add_row(b.name, "-", "-", "-", f"no: {'; '.join(b.broken)}")
+            table.add_row(b.name, "-", "-", "-", _refusal(b.broken))
             continue
         saved = f"{1 - plan.objective / b.objective:.1%}" if b.objective > 0 else "-"
         table.add_row(
@@ -164,9 +167,14 @@ def _baselines(plan: Plan) -> Table:
             amount(b.objective * factor, unit),
             saved,
             ", ".join(amount(x, "s") for x in b.latency_s[:3]),
-            "yes" if not b.broken else f"no: {'; '.join(b.broken)}",
+            _refusal(b.broken) if b.broken else "yes",
         )
     return table
+
+
+def _refusal(broken: Sequence[str]) -> str:
+    shown = "; ".join(broken[:_REASONS])
+    return f"no: {shown}" + (f"; and {len(broken) - _REASONS} more" if len(broken) > _REASONS else "")
 
 
 def run_table(rows: Sequence[Row]) -> Table:

@@ -1,0 +1,44 @@
+"""What `import placer` offers: every name is what it says, whatever was imported before it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import placer
+
+
+def test_every_public_name_is_there_and_no_module():
+    assert sorted(placer.__all__) == list(placer.__all__)
+    for name in placer.__all__:
+        assert not isinstance(getattr(placer, name), ModuleType), name
+
+
+def test_functions_stay_functions_when_modules_of_their_names_are_imported():
+    # In an interpreter of its own: here, other tests have imported everything.
+    script = """
+import placer.solve, placer.assign, placer.deploy, placer.compare, placer.local_agents
+from placer import solve
+import placer
+for name in ("solve", "assign", "deploy", "compare", "local_agents"):
+    assert callable(getattr(placer, name)), name
+assert placer.solve is solve is placer.planning.solve
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_importing_the_package_loads_no_library():
+    script = """
+import sys, placer
+heavy = {"ortools", "onnx", "networkx", "grpc", "numpy", "onnxruntime"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'placer' has no attribute 'sovle'"):
+        placer.sovle  # noqa: B018
