@@ -1,0 +1,193 @@
+"""From a mix of columns to a plan: the integer master problem, then single flows moved where that helps.
+
+Nothing here is believed: what it returns is evaluated as a whole before it counts.
+"""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from ortools.math_opt.python import mathopt
+
+from placer.solver.many.stock import Stock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from placer.solver.many.columns import Column
+    from placer.solver.many.coupling import Coupling
+    from placer.solver.many.parts import Part
+
+_TIGHT = 1e-7
+"""Relative tightening of caps: the MILP solver's tolerances are wider than the referee's."""
+_SWEEPS = 20
+
+
+def weight_sizes(parts: Sequence[Part]) -> dict[str, float]:
+    """Bytes of each weights_id of a site."""
+    return {
+        op.weights_id: op.weights_bytes for part in parts for op in part.flow.flow.ops if op.weights_id is not None
+    }
+
+
+def pick_columns(
+    parts: Sequence[Part],
+    coupling: Coupling,
+    columns: Sequence[Sequence[Column]],
+    *,
+    gap: float,
+    seed: int,
+    time_limit_s: float,
+) -> list[list[Column]] | None:
+    """Choose columns so that everything shared suffices, at least cost: a MILP over the columns given.
+
+    Parameters
+    ----------
+    parts, coupling
+        The site.
+    columns
+        For each part the columns to choose from; those that are not allowed are passed over.
+    gap
+        Relative gap at which the MILP solver may end.
+    seed, time_limit_s
+        Of the MILP solver.
+
+    Returns
+    -------
+    list of list of Column or None
+        For each part one column per member, or None if none was found.
+    """
+    model = mathopt.Model(name="integer master")
+    caps = [c - _TIGHT * abs(c) for c in coupling.caps]
+    units = [abs(c) if abs(c) > 1e-12 else 1.0 for c in coupling.caps]
+    rows = [model.add_linear_constraint(ub=c / u) for c, u in zip(caps, units, strict=True)]
+    on = {d: model.add_variable(lb=0.0, ub=1.0, is_integer=True) for d in coupling.switched}
+    for d, variable in on.items():
+        model.objective.set_linear_coefficient(variable, coupling.on_cost[d])
+        for r, weight in coupling.on_rows[d]:
+            rows[r].set_coefficient(variable, weight / units[r])
+    memory = {d: model.add_linear_constraint(ub=1.0 - _TIGHT) for d in coupling.crowded}
+    work = {d: model.add_variable(lb=0.0) for d in coupling.crowded}
+    for d, row in memory.items():
+        row.set_coefficient(work[d], 1.0)
+    picks: list[list[tuple[Column, mathopt.Variable]]] = []
+    holders: dict[tuple[int, str], list[tuple[int, int]]] = {}
+    taken: list[list[mathopt.Variable]] = []
+    for g, (part, some) in enumerate(zip(parts, columns, strict=True)):
+        allowed = [column for column in some if column.allowed]
+        if not allowed:
+            return None
+        xs = [model.add_variable(lb=0.0, ub=part.count, is_integer=True) for _ in allowed]
+        picks.append(list(zip(allowed, xs, strict=True)))
+        model.add_linear_constraint(mathopt.LinearSum(xs) == part.count)
+        # Whether any member takes a column: for a single member that is the column itself.
+        zs = xs if part.count == 1 else [model.add_variable(lb=0.0, ub=1.0, is_integer=True) for _ in allowed]
+        taken.append(zs)
+        for k, (column, x, z) in enumerate(zip(allowed, xs, zs, strict=True)):
+            model.objective.set_linear_coefficient(x, column.cost)
+            if z is not x:
+                model.add_linear_constraint(x <= part.count * z)
+            for r, amount in zip(coupling.parts[g].rows, column.takes, strict=True):
+                if amount:
+                    rows[r].set_coefficient(x, amount / units[r])
+            for d, size in column.own_bytes.items():
+                memory[d].set_coefficient(x, size / (coupling.crowded[d] or 1.0))
+            for key in sorted(column.held):
+                holders.setdefault(key, []).append((g, k))
+            for d in column.workspace_bytes:
+                unit = coupling.crowded[d] or 1.0
+                model.add_linear_constraint(work[d] >= column.workspace_bytes[d] / unit * z)
+        for d in on:
+            users = [z for column, z in zip(allowed, zs, strict=True) if d in column.used]
+            if len(users) > 1 and part.count == 1:
+                model.add_linear_constraint(mathopt.LinearSum(users) <= on[d])
+            else:
+                for z in users:
+                    model.add_linear_constraint(z <= on[d])
+    _hold(model, memory, holders, taken, coupling, weight_sizes(parts))
+    values = _solve(model, gap, seed, time_limit_s)
+    if values is None:
+        return None
+    found = []
+    for part, some_picks in zip(parts, picks, strict=True):
+        chosen = [column for column, x in some_picks for _ in range(round(values[x]))]
+        if len(chosen) != part.count:
+            return None
+        found.append(chosen)
+    return found
+
+
+def _hold(
+    model: mathopt.Model,
+    memory: dict[int, mathopt.LinearConstraint],
+    holders: dict[tuple[int, str], list[tuple[int, int]]],
+    taken: list[list[mathopt.Variable]],
+    coupling: Coupling,
+    sizes: dict[str, float],
+) -> None:
+    """W_d,i >= z_gk for weights i that column k of part g holds on d; weights held by the same columns are one."""
+    together: dict[tuple[int, tuple[tuple[int, int], ...]], float] = {}
+    for (d, name), who in holders.items():
+        key = (d, tuple(who))
+        together[key] = together.get(key, 0.0) + sizes[name]
+    for (d, who), size in together.items():
+        if size <= 0:
+            continue
+        held = model.add_variable(lb=0.0, ub=1.0)
+        memory[d].set_coefficient(held, size / (coupling.crowded[d] or 1.0))
+        for g, k in who:
+            model.add_linear_constraint(held >= taken[g][k])
+
+
+def _solve(
+    model: mathopt.Model, gap: float, seed: int, time_limit_s: float
+) -> dict[mathopt.Variable, float] | None:
+    """Solve in a thread, so that Ctrl-C is answered at once and not when the solver returns."""
+    parameters = mathopt.SolveParameters(
+        relative_gap_tolerance=gap,
+        random_seed=seed,
+        time_limit=datetime.timedelta(seconds=max(0.1, time_limit_s)),
+    )
+    results: list[mathopt.SolveResult] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(mathopt.solve(model, mathopt.SolverType.HIGHS, params=parameters))
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    if failures:
+        raise failures[0]
+    if not results[0].has_primal_feasible_solution():
+        return None
+    return dict(results[0].variable_values())
+
+
+def stock_of(parts: Sequence[Part], coupling: Coupling, picks: Sequence[Sequence[Column]]) -> Stock:
+    """Count up what a pick of columns takes."""
+    stock = Stock(parts, coupling, weight_sizes(parts))
+    for g, chosen in enumerate(picks):
+        for column in chosen:
+            stock.put(g, column)
+        stock.picks[g] = list(chosen)
+    return stock
+
+
+def improve(stock: Stock, columns: Sequence[Sequence[Column]], until_s: float) -> None:
+    """Move single members to better columns, first to keep every cap, then for less cost, until nothing moves."""
+    for _ in range(_SWEEPS):
+        moved = False
+        for g, member in stock.members():
+            if time.monotonic() > until_s:
+                return
+            moved |= stock.step(g, member, columns[g])
+        if not moved:
+            return
