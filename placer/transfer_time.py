@@ -94,16 +94,16 @@ def cold_s(message_bytes: float, path: Path) -> float:
 def settled_window_bytes(sent_bytes: float, path: Path, gap_s: float) -> float:
     """Give the window that a message finds when equal messages follow each other at equal pauses.
 
-    Linux halves the window once for each retransmission timeout that a pause lasts, down to the initial window
-    (tcp_cwnd_restart), and slow start adds every acknowledged byte: W' = max(W0, (W + X) / 2^k), whose fixed
-    point this is.
+    Slow start adds every acknowledged byte until the window holds what the path does; then HyStart ends it. Linux
+    halves the window once for each retransmission timeout that a pause lasts, down to the initial window
+    (tcp_cwnd_restart): W' = max(W0, min(W + X, R * B) / 2^k), whose fixed point this is.
 
     Parameters
     ----------
     sent_bytes
         X, from `wire_bytes`.
     path
-        Gives the timeout.
+        Gives the timeout, and what the path holds.
     gap_s
         From the end of one message to the start of the next.
 
@@ -116,4 +116,6 @@ def settled_window_bytes(sent_bytes: float, path: Path, gap_s: float) -> float:
     if halvings == 0:
         return inf
     # Beyond 60 halvings any window is the initial one.
-    return max(INITIAL_WINDOW_BYTES, sent_bytes / (2.0 ** min(halvings, 60) - 1))
+    shrunk = 2.0 ** min(halvings, 60)
+    grown_bytes = min(sent_bytes * shrunk / (shrunk - 1), path.round_trip_s * path.bytes_per_s)
+    return max(INITIAL_WINDOW_BYTES, grown_bytes / shrunk)

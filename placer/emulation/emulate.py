@@ -69,6 +69,7 @@ def emulate(
     _check(plan, deployment.assignments, duration_s, cuts)
     job = Job(
         plan=plan,
+        identity=deployment.plan,
         epoch=deployment.epoch,
         assignments={device: _padded(plan, a) for device, a in deployment.assignments.items()},
         blobs=dict(deployment.blobs),

@@ -28,6 +28,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be emulated; fields as `emulate` takes them."""
 
     plan: Plan
+    identity: str
     epoch: int
     assignments: dict[str, Assignment]
     blobs: dict[str, bytes]
@@ -39,7 +40,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     def deployment(self) -> Deployment:
         """Give the plan, cut and ready to be put on its devices."""
-        return Deployment(plan=self.plan.identity, epoch=self.epoch, assignments=self.assignments, blobs=self.blobs)
+        return Deployment(plan=self.identity, epoch=self.epoch, assignments=self.assignments, blobs=self.blobs)
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -2,6 +2,8 @@
 
 The schedule is that of `evaluate`; what is added is what agents do and problems leave out: tensors that leave a
 segment together travel as one message, messages have headers, TCP has a window, and processes take their time.
+How much time was read off the even cells of benchmarks/emulation.py, on two shared cores; docs/emulation.md shows
+what it gives on the odd ones.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from placer.index import ProblemIndex
 from placer.rehearse import Rehearsal
 from placer.schedule import run_schedule
 from placer.segments import lay_out
-from placer.transfer_time import CALL_S, INITIAL_WINDOW_BYTES, Path, settled_window_bytes, stall_s, wire_bytes
+from placer.transfer_time import INITIAL_WINDOW_BYTES, Path, settled_window_bytes, stall_s, wire_bytes
 from runtimes.convert import encode, zeros
 from runtimes.hop import Hop, write_hop
 
@@ -37,15 +39,17 @@ if TYPE_CHECKING:
 
 REPLY_BYTES = 20
 """A hop's empty reply: it has trailers and no message to speak of."""
+HOP_S = 0.0022
+"""What a hop takes in the processes at both ends, the wire's among them: all share this machine's processors."""
 RECEIVED_FRACTION = 2 / 3
-"""Of the seconds a call takes in both processes, those before its message is with the receiver's segment."""
-SEGMENT_S = 0.0003
+"""Of those seconds, the part before the message is with the receiver's segment."""
+SEGMENT_S = 0.0004
 """Starting a segment that is ready, and noticing that it ended."""
 CLIENT_S = 0.0012
 """A client's call to the source's agent on the same machine, without its inputs' bytes."""
 CLIENT_S_PER_BYTE = 2e-9
 """Copying inputs into a message and out of it."""
-FIRST_S = 0.003
+FIRST_S = 0.004
 """What the first message between two agents takes in them beyond a warm one; they are connected before it."""
 
 _ID_LENGTH = 32
@@ -120,7 +124,7 @@ class _Model:
 
     def rehearse(self, window: Window, first_s: float) -> Rehearsal:
         """Time the flow; ``first_s`` is added to each message."""
-        received_s = CALL_S * RECEIVED_FRACTION + first_s
+        received_s = HOP_S * RECEIVED_FRACTION + first_s
         transfers, keys = [], []
         whole: set[tuple[str, str]] = set()
         for transfer in self.layout.transfers:
@@ -148,7 +152,7 @@ class _Model:
             keys, transfers, schedule.transfer_request_s, schedule.transfer_arrival_s, strict=True
         ):
             source, target = (self.index.devices[d].name for d in (transfer.source, transfer.target))
-            acknowledged_s = arrived - requested + self._word_s(target, source, REPLY_BYTES) + CALL_S - received_s
+            acknowledged_s = arrived - requested + self._word_s(target, source, REPLY_BYTES) + HOP_S - received_s
             hop_s[key] = max(hop_s.get(key, 0.0), acknowledged_s + first_s)
         return Rehearsal(
             segment_s=dict(self.segment_s), hop_s=hop_s, latency_s=schedule.latency_s, client_s=self._client_s(first_s)
@@ -170,7 +174,7 @@ class _Model:
         seconds = CLIENT_S + inputs * CLIENT_S_PER_BYTE
         if self.spec.sink != self.spec.source:
             word = write_hop(_hop(self.spec, "done", self.spec.source, "")).ByteSize()
-            seconds += self._word_s(self.spec.sink, self.spec.source, word) + CALL_S * RECEIVED_FRACTION + first_s
+            seconds += self._word_s(self.spec.sink, self.spec.source, word) + HOP_S * RECEIVED_FRACTION + first_s
         return seconds
 
 
