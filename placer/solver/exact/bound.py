@@ -11,7 +11,7 @@ from placer.solver.exact.chain_bound import ChainTables, price_chains
 from placer.solver.exact.chain_layout import ChainLayout
 from placer.solver.exact.general_bound import GeneralBlock
 from placer.solver.exact.prices import Prices, Room, price
-from placer.solver.exact.structure import NOWHERE, Block, split
+from placer.solver.exact.structure import NOWHERE, split
 
 if TYPE_CHECKING:
     from placer.solver.exact.numbers import FlowNumbers

@@ -176,7 +176,9 @@ class BranchChoices:
         layout, n = self.layout, self.layout.numbers
         ops = layout.ops[row, : len(places)]
         seconds = n.seconds[ops, places]
-        load_s = np.bincount(n.device_of[list(places)], weights=seconds, minlength=len(n.index.devices))
+        load_s: Array = np.bincount(n.device_of[list(places)], weights=seconds, minlength=len(n.index.devices)).astype(
+            np.float64
+        )
         rows = n.op_rows[ops, places].sum(axis=0)
         start_rows = layout.least_share[row] * n.segment_share_rows + n.segment_busy_rows
         head_s = path_s = 0.0

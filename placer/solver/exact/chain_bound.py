@@ -213,13 +213,13 @@ def _price_cuts(
 
 
 def _join_cuts(layout: ChainLayout, first: Array, later: Array, shared: Array) -> Array:
-    """Common cuts of whole blocks: the entry's tensor crosses if any branch is cut before its first op."""
+    """Join common cuts of whole blocks: the entry's tensor crosses if any branch is cut before its first op."""
     with_entry = shared + layout.total(np.minimum(first, later))
     return np.where(layout.direct[:, None, None], with_entry, np.minimum(with_entry, layout.total(later)))
 
 
 def _join_parted(layout: ChainLayout, counted: BranchTables, apart: BranchTables) -> Array:
-    """Choices with M >= 2 of whole blocks: one branch with its seconds, the others without."""
+    """Join choices with M >= 2 of whole blocks: one branch with its seconds, the others without."""
     low, high = np.minimum(apart.once, apart.more), np.minimum(counted.once, counted.more)
     with np.errstate(invalid="ignore"):
         extra = np.where(np.isfinite(low), apart.more - low, 0.0)

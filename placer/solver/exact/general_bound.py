@@ -8,6 +8,7 @@ off the path, but always valid; the enumeration and the search above it do the r
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +68,7 @@ class GeneralBlock:
         best = np.where(eye, 0.0, np.inf)
         if block.entry == NOWHERE:
             best = (prices.op_full[path[0]] + self._start(prices, path[0]))[None, :]
-        for u, v in zip(path, path[1:], strict=False):
+        for u, v in itertools.pairwise(path):
             change = np.where(eye, 0.0, self._edge(prices, u, v) + self._start(prices, v)[None, :])
             best = (best[:, :, None] + change).min(axis=1)
             if v != block.exit:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from placer.solver.exact.choices import undominated
+from placer.solver.exact.undominated import undominated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

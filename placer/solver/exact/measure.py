@@ -61,7 +61,7 @@ class BlockMeter:
         return _BlockFlow(self._numbers, self._ops)
 
     def rows(self, entry: int, inner: Sequence[int], exit_: int) -> Array | None:
-        """What a choice adds to every row.
+        """Measure what a choice adds to every row.
 
         Parameters
         ----------

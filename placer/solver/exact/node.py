@@ -15,6 +15,7 @@ import numpy as np
 from placer.solver.exact.choices import BlockChoices, ChoiceFinder
 from placer.solver.exact.labels import set_labels
 from placer.solver.exact.multipliers import raise_bound
+from placer.solver.exact.sharpen import sharpen
 from placer.solver.exact.structure import NOWHERE
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _FIRST_WINDOW = 1e-3
 _GROWTH = 4.0
 _BEAM = 64
+_MANY = 2_000
 _BUDGET = 10_000
 """Work of one pass; where more is needed the part is split, for multipliers fit its halves better."""
 _ROUNDING = 1e-11
@@ -113,6 +115,9 @@ class NodeSolver:
         run = _Run(bound, spent, bound.value, cutoff)
         ceiling = bound.prices.ceiling(n) + bound.offset
         self._sketch(run, scale, ceiling)
+        if run.lower < run.cutoff * (1 - gap):
+            run.bound = sharpen(run.bound, self.finder, run.cutoff, scale, self.stop)
+            run.lower = max(run.lower, run.bound.value)
         window = max(_FIRST_WINDOW, 0.5 * gap) * scale
         while run.lower < run.cutoff * (1 - gap) and not self.stop():
             top = min(run.cutoff, run.lower + window)
@@ -133,9 +138,16 @@ class NodeSolver:
         for _ in range(12):
             top = min(run.cutoff, run.bound.value + window)
             self._pass(run, top + _ROUNDING * scale, _BEAM, True)
+            if run.way is not None and top < run.cutoff and self._pairs(run) < _MANY:
+                # Cheap choices up to its cost hold better ways.
+                self._pass(run, run.cutoff + _ROUNDING * scale, _BEAM, True)
             if run.way is not None or top >= min(run.cutoff, ceiling) or self.stop():
                 return
             window *= _GROWTH
+
+    def _pairs(self, run: _Run) -> int:
+        """Count the pairs of joint places, over all blocks, that some way up to the cutoff may use."""
+        return sum(int((run.bound.through(i) <= run.cutoff).sum()) for i in range(len(self.bounder.blocks)))
 
     def _split(self, bound: Bound, at: Callable[[Array], Bound]) -> tuple[int, int] | None:
         """Find an op that is at one place if limits weigh a little less, and at another if they weigh a little more."""

@@ -160,7 +160,7 @@ def _available(
     """Exclude what can never be chosen: a tensor's maker or reader on a device that must not hold it."""
     free: Flags = option_at >= 0
     for v, op in enumerate(flow.flow.ops):
-        banned = set()
+        banned: set[int] = set()
         for t in (*flow.inputs[v], *flow.outputs[v]):
             banned |= flow.tensors[t].not_on
         for d, device in enumerate(index.devices):

@@ -58,7 +58,7 @@ class Prices:
         return scaled
 
     def ceiling(self, numbers: FlowNumbers) -> float:
-        """An upper bound of any choice's price: everything at its dearest, and one thing after the other."""
+        """Bound every choice's price from above: everything at its dearest, and one thing after the other."""
         n = numbers
         share = max(n.flow.share, default=1.0)
         ops = np.where(np.isfinite(self.op_full), self.op_full, -np.inf).max(axis=1)

@@ -241,7 +241,7 @@ class Search:
                 self.choice, self.objective = choice, judged.objective
 
     def _suspect(self, freedom: Array, places: tuple[int, ...], judged: Evaluation) -> int:
-        """The op whose place to decide: the largest on a device whose memory is exceeded, or the freest."""
+        """Pick the op whose place to decide: the largest on a device whose memory is exceeded, or the freest."""
         n = self.numbers
         for d, device in enumerate(n.index.devices):
             room = device.memory_bytes

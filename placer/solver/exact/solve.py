@@ -5,24 +5,27 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from placer.evaluate import evaluate
 from placer.solver.exact.numbers import build_numbers
 from placer.solver.exact.search import Search
+from placer.solver.outcome import OPTIMALITY_GAP, relative_gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from placer.index import Choice, ProblemIndex
+    from placer.solver.outcome import Status
 
 
 @dataclass(frozen=True, slots=True)
 class FlowSolution:
     """What the solver knows of a problem with one flow.
 
-    `optimal` means that the referee's value of the choice and a valid lower bound meet within the gap that was
-    asked for; `infeasible` that no choice keeps every rule, proven; `unknown` that time ran out first.
+    `optimal` means that the referee's value of the choice and a valid lower bound meet within `OPTIMALITY_GAP`,
+    whatever gap was asked for; `infeasible` that no choice keeps every rule, proven; `unknown` that the search ended
+    before it found a choice.
     """
 
     choice: Choice | None
@@ -30,7 +33,7 @@ class FlowSolution:
     """The referee's value of the choice; infinite without one."""
     bound: float
     """Lower bound of every feasible choice; infinite where there is none."""
-    status: Literal["optimal", "feasible", "infeasible", "unknown"]
+    status: Status
     parts: int
     """How many parts of the search were solved."""
     labels: int
@@ -39,11 +42,8 @@ class FlowSolution:
 
     @property
     def gap(self) -> float:
-        """(objective - bound) / objective; 0 where both are equal, infinite without a choice."""
-        if self.choice is None:
-            return math.inf
-        rest = max(0.0, self.objective - self.bound)
-        return rest / abs(self.objective) if rest else 0.0
+        """(objective - bound) / objective; infinite without a choice."""
+        return math.inf if self.choice is None else relative_gap(self.objective, self.bound)
 
 
 def solve_flow(
@@ -90,18 +90,14 @@ def solve_flow(
         interrupted = True
     bound = search.bound
     seconds = time.perf_counter() - begin
+    found = (search.parts, search.labels, seconds)
     if search.choice is None:
-        status: Literal["optimal", "feasible", "infeasible", "unknown"]
-        status = "infeasible" if bound == math.inf and not interrupted else "unknown"
-        return FlowSolution(None, math.inf, bound, status, search.parts, search.labels, seconds)
+        refuted = bound == math.inf and not interrupted
+        return FlowSolution(None, math.inf, bound, "infeasible" if refuted else "unknown", *found)
+    # The referee has the last word on what was found.
     judged = evaluate(index, (search.choice,))
-    proven = judged.objective - bound <= gap * abs(judged.objective)
-    return FlowSolution(
-        search.choice,
-        judged.objective,
-        bound,
-        "optimal" if proven else "feasible",
-        search.parts,
-        search.labels,
-        seconds,
-    )
+    if not judged.feasible:
+        raise AssertionError(f"the search took a choice that breaks {judged.violations}")
+    bound = min(bound, judged.objective)
+    proven = relative_gap(judged.objective, bound) <= OPTIMALITY_GAP
+    return FlowSolution(search.choice, judged.objective, bound, "optimal" if proven else "feasible", *found)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -75,7 +76,7 @@ def _chain(seed: int, ops: int, devices: int) -> Problem:
     built.append(Op(name="out", options=(Option(device="d0", mode="io", seconds=0.0, joules=0.0),)))
     tensors = tuple(
         Tensor(name=f"t{i}", bytes=rng.choice([0.0, 10.0, 1000.0]), producer=a.name, consumers=(b.name,))
-        for i, (a, b) in enumerate(zip(built, built[1:], strict=False))
+        for i, (a, b) in enumerate(itertools.pairwise(built))
     )
     links = tuple(
         Link(source=a, target=b, latency_s=0.001, bytes_per_s=1e5, energy_j_per_byte=rng.choice([1e-4, 1e-3]))
