@@ -40,8 +40,12 @@ def require_folder(*paths: Path | None) -> None:
     ProblemError
         The folder of one does not exist, or it is a folder itself.
     """
-    for path in paths:
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+    for path in filter(None, paths):
+        try:
+            fits = path.parent.is_dir() and not path.is_dir()
+        except OSError as error:
+            raise ProblemError(f"{path}: cannot be written: {error.strerror}; give another path") from None
+        if not fits:
             raise ProblemError(f"{path}: cannot be written; give a file in a folder that exists")
 
 
