@@ -94,8 +94,29 @@ def grown_graph(ops: int, seed: int) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How the committed site is bent: factors on its figures; 1 leaves them."""
+
+    name: str
+    segment: float = 1.0
+    """On the cost of starting a segment. The fits' intercepts belong to whole networks; a smaller fraction makes the
+    best plans have more segments, which makes them harder to find."""
+    bandwidth: float = 1.0
+    """On bytes per second; latency and joules per byte are divided by its square root."""
+    cloud_seconds: float = 1.0
+    """On the seconds of the cloud's ops; its joules grow by the square root."""
+
+
+SITE = Setting("site")
+FINE = Setting("fine", segment=0.02)
+MESH = Setting("mesh", segment=0.02, bandwidth=20.0, cloud_seconds=50.0)
+"""Fast links and no device that beats all others: where many devices at once are worth while."""
+SETTINGS = (SITE, FINE, MESH)
+
+
 def benchmark_problem(
-    nodes: tuple[Node, ...], devices: int, deadline_s: float | None = None, *, segment_fraction: float = 1.0
+    nodes: tuple[Node, ...], devices: int, deadline_s: float | None = None, setting: Setting = SITE
 ) -> Problem:
     """Put a model on the first `devices` devices of the committed site; source and sink are at the camera.
 
@@ -107,12 +128,11 @@ def benchmark_problem(
         1 to 6 are those of the file; beyond, the edge devices are repeated at slightly other speeds.
     deadline_s
         Deadline of the flow, or None.
-    segment_fraction
-        Fraction of the site's cost of starting a segment that is charged. The fits' intercepts belong to whole
-        networks; with small fractions the best plans have many segments, which makes them harder to find.
+    setting
+        How the site is bent.
     """
     site: dict[str, Any] = json.loads(_SITES.read_text(encoding="utf-8"))
-    kinds, links = _repeat(site, devices)
+    kinds, links = _repeat(site, devices, setting)
     ops = []
     for node in nodes:
         if node.name in ("source", "sink"):
@@ -143,8 +163,8 @@ def benchmark_problem(
                 name=k["name"],
                 tier=k["tier"],
                 idle_w=k["idle_w"],
-                segment_s=segment_fraction * k["segment_s"],
-                segment_j=segment_fraction * k["segment_s"] * (k["active_w"] - k["idle_w"]) * k["pue"],
+                segment_s=setting.segment * k["segment_s"],
+                segment_j=setting.segment * k["segment_s"] * (k["active_w"] - k["idle_w"]) * k["pue"],
             )
             for k in kinds
         ),
@@ -153,9 +173,13 @@ def benchmark_problem(
     )
 
 
-def _repeat(site: dict[str, Any], devices: int) -> tuple[list[dict[str, Any]], tuple[Link, ...]]:
+def _repeat(site: dict[str, Any], devices: int, setting: Setting) -> tuple[list[dict[str, Any]], tuple[Link, ...]]:
     """Take the first devices of the site, or add copies of its edge devices, with their links."""
     kinds = [dict(d) for d in site["devices"][:devices]]
+    for kind in kinds:
+        if kind["tier"] == "cloud":
+            kind["seconds_per_mac"] *= setting.cloud_seconds
+            kind["active_w"] = kind["idle_w"] + (kind["active_w"] - kind["idle_w"]) / setting.cloud_seconds**0.5
     origin = {k["name"]: k["name"] for k in kinds}
     edge = [d for d in site["devices"] if d["tier"] == "edge"]
     while len(kinds) < devices:
@@ -174,5 +198,8 @@ def _repeat(site: dict[str, Any], devices: int) -> tuple[list[dict[str, Any]], t
             if a == b:
                 continue
             fields = {k: v for k, v in known[pair].items() if k not in ("between", "source")}
+            fields["bytes_per_s"] *= setting.bandwidth
+            fields["latency_s"] /= setting.bandwidth**0.5
+            fields["energy_j_per_byte"] /= setting.bandwidth**0.5
             links.append(Link(source=a, target=b, **fields))
     return kinds, tuple(links)
