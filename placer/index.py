@@ -162,9 +162,9 @@ class ProblemIndex:
             (self.device_position[k.source], self.device_position[k.target]): i for i, k in enumerate(problem.links)
         }
         """(sending device, receiving device) to the link's position; an absent pair may not exchange data."""
-        media: dict[str, int] = {}
+        media: dict[tuple[str, ...], int] = {}
         self.medium_of = tuple(
-            media.setdefault(f"medium {k.medium}" if k.medium else f"link {k.source}->{k.target}", len(media))
+            media.setdefault((k.medium,) if k.medium else (k.source, k.target), len(media))
             for k in problem.links
         )
         """For each link, the queue it belongs to: its own, or the one its medium shares."""

@@ -20,6 +20,11 @@ FORMAT_TOTALS = "placer.problem/1.1"
 Objective = Literal["energy_j", "latency_s", "carbon_g", "cost"]
 _READABLE = re.compile(r"placer\.problem/1\.\d+")
 
+_KEYED_BY_NAME = frozenset(
+    {"output_bytes", "power_w", "flow_energy_j", "flow_device_energy_j", "accuracy_cost"}  # accuracy_cost of limits
+)
+"""Fields whose keys are names of devices, flows or tensors, which may begin with `x_` too."""
+
 
 class _Numbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Base of the problem's parts: frozen, by keyword, unknown fields refused."""
@@ -225,10 +230,14 @@ def _beyond_1_0(problem: Problem) -> bool:
     )
 
 
-def _without_extensions(value: Any) -> Any:
-    """Drop every field whose name begins with `x_`, at any depth."""
+def _without_extensions(value: Any, *, names: bool = False) -> Any:
+    """Drop every field that begins with `x_`, at any depth; where keys are names of things, all of them stay."""
     if isinstance(value, dict):
-        return {k: _without_extensions(v) for k, v in value.items() if not k.startswith("x_")}
+        return {
+            k: _without_extensions(v, names=k in _KEYED_BY_NAME or (names and isinstance(v, dict)))
+            for k, v in value.items()
+            if names or not k.startswith("x_")
+        }
     if isinstance(value, list):
         return [_without_extensions(v) for v in value]
     return value
