@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from placer.tflite_model import TfliteSubgraph
 
 
+# Real models nest two or three deep.
+_MAX_NESTED_CALLS = 64
+
+
 def check_order(graph: TfliteSubgraph) -> None:
     """Check the indices of a subgraph, and that operators come after what they read.
 
@@ -55,7 +59,7 @@ def check_calls(subgraphs: Sequence[TfliteSubgraph]) -> None:
     Raises
     ------
     ProblemError
-        There are no subgraphs; a call names none of them; they call each other without end.
+        There are no subgraphs; a call names none of them; they call each other without end, or too deep.
     """
     if not subgraphs:
         raise ProblemError("the model has no subgraphs; there is nothing to place")
@@ -68,3 +72,6 @@ def check_calls(subgraphs: Sequence[TfliteSubgraph]) -> None:
                 calls.add_edge(index, target)
     if not nx.is_directed_acyclic_graph(calls):
         raise ProblemError(f"subgraphs {[source for source, _ in nx.find_cycle(calls)]} call each other without end")
+    depth = nx.dag_longest_path_length(calls)
+    if depth > _MAX_NESTED_CALLS:
+        raise ProblemError(f"subgraphs call each other {depth} deep; at most {_MAX_NESTED_CALLS} are read")

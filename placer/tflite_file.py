@@ -157,11 +157,12 @@ def _operator(content: bytes, model: Any, operator: Any) -> TfliteOperator:
         operator.customOptions = _outside(content, f"the options of a {kind}", offset, size)
         operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
     options = operator.builtinOptions or operator.builtinOptions2
+    # Options of another operator are none at all, to LiteRT too.
     state: Hashable = None
-    if kind == "VAR_HANDLE" and options is not None:
-        state = (kind, options.container, options.sharedName)
-    elif kind == "HASHTABLE" and options is not None:
-        state = (kind, options.tableId)
+    if kind == "VAR_HANDLE":
+        state = (kind, getattr(options, "container", None), getattr(options, "sharedName", None))
+    elif kind == "HASHTABLE":
+        state = (kind, getattr(options, "tableId", None))
     return TfliteOperator(
         kind=kind,
         is_custom=is_custom,

@@ -36,6 +36,14 @@ def call(made):
         graph.operators.append(operator(1, [0], [], called, Options.CallOptions))
 
 
+def nest(made):
+    """Let 65 subgraphs call one another, each the next."""
+    for index in range(1, 66):
+        options = schema.CallOptionsT(subgraph=index)
+        made.subgraphs[-1].operators.append(operator(1, [0], [], options, Options.CallOptions))
+        made.subgraphs.append(subgraph([tensor("x", (2,))], [], [0], [0]))
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -58,6 +66,7 @@ def call(made):
         (set_field(lambda made: main_of(made).tensors[0], "shape", [-2]), r"'x' has a negative dimension: \[-2\]"),
         (set_field(lambda made: main_of(made).tensors[0], "type", 99), "tensor 'x' has the unknown type 99"),
         (call, r"subgraphs \[0, 1\] call each other without end"),
+        (nest, "subgraphs call each other 65 deep; at most 64 are read"),
         (lambda made: call(made) or made.subgraphs.pop(), "a CALL calls subgraph 1; the file has 1"),
         (
             set_field(lambda made: made, "externalBuffers", [schema.ExternalBufferT()]),

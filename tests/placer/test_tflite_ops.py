@@ -35,6 +35,21 @@ def test_operators_on_one_variable_are_one_op(grouped, second, ops):
     assert len(grouped(kinds, tensors, operators, [0], [3, 4])) == ops
 
 
+def test_variables_and_tables_without_a_name_are_one_each(grouped):
+    kinds = [Builtin.VAR_HANDLE, Builtin.READ_VARIABLE, Builtin.HASHTABLE, Builtin.HASHTABLE_SIZE]
+    tensors = [
+        tensor("x", (2,)),
+        *(tensor(name, (1,), **HANDLE) for name in "hijk"),
+        *(tensor(n, (2,)) for n in "abcd"),
+    ]
+    others = schema.AddOptionsT()
+    makers = [operator(0, [], [1]), operator(0, [], [2], others, Options.AddOptions)]
+    makers += [operator(2, [], [3]), operator(2, [], [4], others, Options.AddOptions)]
+    readers = [operator(1 + 2 * (i > 1), [1 + i], [5 + i]) for i in range(4)]
+    wanted = ["VAR_HANDLE+READ_VARIABLE", "HASHTABLE+HASHTABLE_SIZE"]
+    assert grouped(kinds, tensors, makers + readers, [0], [5, 6, 7, 8]) == wanted
+
+
 def test_what_lies_between_two_halves_of_a_state_belongs_to_it(grouped):
     kinds = [Builtin.VAR_HANDLE, Builtin.READ_VARIABLE, Builtin.NEG, Builtin.ASSIGN_VARIABLE]
     tensors = [tensor("x", (2,)), tensor("h", (1,), **HANDLE), tensor("old", (2,)), tensor("new", (2,))]

@@ -54,8 +54,10 @@ def test_only_shapes_that_nobody_else_wants_are_answered(tmp_path, changed, ops)
 
 def test_the_shape_of_what_values_settle_is_not_answered(tmp_path):
     tensors = [tensor("x", (4,), Type.BOOL), tensor("at", (4, 1), Type.INT64), tensor("s", (2,), Type.INT32)]
-    operators = [operator(0, [0], [1]), operator(1, [1], [2])]
-    path = write(tmp_path / "m.tflite", [Builtin.WHERE, Builtin.SHAPE], [subgraph(tensors, operators, [0], [2])])
+    tensors.append(tensor("y", (2,), Type.INT32))
+    operators = [operator(0, [0], [1]), operator(1, [1], [2]), operator(2, [2], [3])]
+    kinds = [Builtin.WHERE, Builtin.SHAPE, Builtin.NEG]
+    path = write(tmp_path / "m.tflite", kinds, [subgraph(tensors, operators, [0], [3])])
     graph = load_tflite(path).subgraphs[0]
     assert unsettled_sizes(graph) == {1}
     assert graph.tensors[2].buffer == 0
