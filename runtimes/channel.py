@@ -15,6 +15,9 @@ from runtimes.identity import Identity
 if TYPE_CHECKING:
     from runtimes.tls import Material
 
+# With certificates a connection is made anew after this time, give or take a tenth, so that what a handshake refuses,
+# such as a certificate that has expired since, is refused at most that much later.
+CONNECTION_AGE_S = 3600.0
 # Headroom over the tensors' bytes for names, shapes and parameters.
 MESSAGE_OVERHEAD_BYTES = 65536
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from runtimes.channel import open_channel
+from runtimes.channel import CONNECTION_AGE_S, open_channel
 from runtimes.errors import BadCredentials
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from runtimes.tls import Credentials
 
 Calls = TypeVar("Calls")
+
+# Before an agent ends a connection for its age, which would cost a request that sets out in that moment.
+_OPEN_AGAIN_S = CONNECTION_AGE_S / 2
 
 # What gRPC says where a handshake failed; only the reason is for people.
 _REFUSED_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z ]+)")
@@ -64,28 +68,26 @@ class Connection(Generic[Calls]):
         self._device = device
         self._lock = threading.Lock()
         self._material = None if credentials is None else credentials.material()
-        self._former: grpc.Channel | None = None
+        self._opened_at = time.monotonic()
         self._channel = self._open()
         self._calls = bind(self._channel)
 
     def calls(self) -> Calls:
         """Give the callables of a channel with the present certificates."""
-        if self._credentials is not None and (material := self._credentials.material()) is not self._material:
+        if self._credentials is not None:
+            material = self._credentials.material()
+            now = time.monotonic()
             with self._lock:
-                if material is not self._material:
-                    self._material = material
-                    # Calls may be under way on the former channel; those on the one before it ended long ago.
-                    if self._former is not None:
-                        self._former.close()
-                    self._former, self._channel = self._channel, self._open()
+                if material is not self._material or now - self._opened_at >= _OPEN_AGAIN_S:
+                    self._material, self._opened_at = material, now
+                    # Closing the former channel would cancel calls; it goes when the last one lets go of it.
+                    self._channel = self._open()
                     self._calls = self._bind(self._channel)
         return self._calls
 
     def close(self) -> None:
         """Close it; calls under way are cancelled."""
         with self._lock:
-            if self._former is not None:
-                self._former.close()
             self._channel.close()
 
     def why(self, details: str) -> str:

@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from runtimes.access import Access
-from runtimes.channel import server_options
+from runtimes.channel import CONNECTION_AGE_S, server_options
 from runtimes.control import AgentServicer
 from runtimes.dataplane import DataPlane
 from runtimes.epochs import Epochs
@@ -42,9 +42,6 @@ _WAITING_EXECUTIONS = 4096
 _RESULTS = 1024
 _RESULTS_BYTES = 256 << 20
 _RESULTS_KEEP_S = 600.0
-# With certificates a connection is made anew after this time, give or take a tenth, so that what a handshake refuses,
-# such as a certificate that has expired since, is refused at most that much later.
-_CONNECTION_AGE_S = 600.0
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _GONE = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -113,7 +110,7 @@ class Agent:
                         max_message_bytes=options.max_message_bytes, changed=self._changed)
         self._server = grpc.server(
             ThreadPoolExecutor(_SERVER_THREADS, thread_name_prefix="server"),
-            options=server_options(options.max_message_bytes, _CONNECTION_AGE_S if credentials else None),
+            options=server_options(options.max_message_bytes, CONNECTION_AGE_S if credentials else None),
             interceptors=[Access(credentials.identity)] if credentials else (),
             maximum_concurrent_rpcs=_SERVER_THREADS,
         )

@@ -1,4 +1,4 @@
-"""Three agents for all tests that leave them alive."""
+"""Agents for all tests that leave them alive: three without certificates, and three of a site with its own."""
 
 from __future__ import annotations
 
@@ -6,13 +6,55 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from placer.deploy import deploy, next_epoch
 from runtimes.local import LocalAgents
+from tests.runtimes.plans import BRANCHING, plan
+from tests.runtimes.site_certs import DEVICES, SiteCerts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from placer.deployment import Deployment
+    from runtimes.tls import Credentials
+
 
 @pytest.fixture(scope="session")
 def addresses() -> Iterator[Mapping[str, str]]:
-    with LocalAgents(["camera", "box", "cloud"]) as agents:
+    with LocalAgents(DEVICES) as agents:
         yield agents.addresses
+
+
+@pytest.fixture(scope="session")
+def plant(tmp_path_factory) -> SiteCerts:
+    return SiteCerts(tmp_path_factory.mktemp("site") / "certs")
+
+
+@pytest.fixture(scope="session")
+def deployer(plant) -> Credentials:
+    return plant.credentials("deployer", "ci")
+
+
+@pytest.fixture(scope="session")
+def client(plant) -> Credentials:
+    return plant.credentials("client", "me")
+
+
+@pytest.fixture(scope="session")
+def device(plant) -> Credentials:
+    """A device of the site that no plan names."""
+    return plant.credentials("device", "stray")
+
+
+@pytest.fixture(scope="session")
+def secure_agents(plant) -> Iterator[LocalAgents]:
+    with LocalAgents(DEVICES, credentials={d: plant.files("device", d) for d in DEVICES}) as running:
+        yield running
+
+
+@pytest.fixture
+def planned(secure_agents, deployer) -> Deployment:
+    """A plan with a join, on all three; its sink is not its source."""
+    epoch = next_epoch(secure_agents.addresses, deployer)
+    deployment = plan(BRANCHING, outputs=("y",), source="camera", sink="cloud", epoch=epoch)
+    deploy(deployment, secure_agents.addresses, credentials=deployer)
+    return deployment

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from placer.certs import issue, make_authority
-from runtimes.identity import Role
+from runtimes.client import AgentClient
 from runtimes.tls import CredentialFiles, Credentials
+from tests.runtimes.plans import sample
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from runtimes.identity import Role
+    from runtimes.local import LocalAgents
 
 SITE = "plant"
+DEVICES = ("camera", "box", "cloud")
 
 
 class SiteCerts:
@@ -29,3 +39,11 @@ class SiteCerts:
 
     def credentials(self, role: Role, name: str) -> Credentials:
         return Credentials(self.files(role, name))
+
+
+def ask(agents: LocalAgents, credentials: Credentials) -> np.ndarray:
+    """Run the branching plan from the camera to the cloud, and fetch its result there."""
+    with AgentClient(agents.addresses["camera"], credentials=credentials, device="camera") as source:
+        reply = source.infer("flow", sample(), deadline_s=10)
+    with AgentClient(agents.addresses["cloud"], credentials=credentials, device="cloud") as sink:
+        return sink.fetch(reply.request_id)["y"]
