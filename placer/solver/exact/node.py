@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _FIRST_WINDOW = 1e-3
 _GROWTH = 4.0
 _BEAM = 64
+_WIDE = 0.03
 _MANY = 2_000
 _BUDGET = 10_000
 """Work of one pass; where more is needed the part is split, for multipliers fit its halves better."""
@@ -48,8 +49,8 @@ class NodeResult:
     """What the way's rows say of the objective; items that the part has not decided are left out."""
     multipliers: Array
     labels: int
-    split: tuple[int, int] | None = None
-    """Where to split the part if need be: an op and a place that half of the best ways have it at."""
+    split: int | None = None
+    """Where to split the part if need be: an op whose place prices leave undecided, or one in a block too large."""
 
 
 @dataclass(slots=True)
@@ -63,6 +64,8 @@ class _Run:
     way: Way | None = None
     objective: float = np.inf
     labels: int = 0
+    stuck: int | None = None
+    """A block with more ways than there was work for."""
 
 
 class NodeSolver:
@@ -114,23 +117,41 @@ class NodeSolver:
         scale = max(scale, 1e-300)
         run = _Run(bound, spent, bound.value, cutoff)
         ceiling = bound.prices.ceiling(n) + bound.offset
-        self._sketch(run, scale, ceiling)
+        if not np.isfinite(cutoff):
+            self._sketch(run, scale, ceiling)
+        split = self._split(bound, at)
+        if split is not None and run.cutoff - run.lower > _WIDE * scale:
+            # Multipliers cannot close this gap, and what lies in it is too much to list.
+            return self._result(run, split)
+        if np.isfinite(cutoff):
+            self._sketch(run, scale, ceiling)
         if run.lower < run.cutoff * (1 - gap):
             run.bound = sharpen(run.bound, self.finder, run.cutoff, scale, self.stop)
             run.lower = max(run.lower, run.bound.value)
         window = max(_FIRST_WINDOW, 0.5 * gap) * scale
         while run.lower < run.cutoff * (1 - gap) and not self.stop():
             top = min(run.cutoff, run.lower + window)
+            run.stuck = None
             complete = self._pass(run, top + _ROUNDING * scale, None, False)
             if not complete:
+                split = self._inside(room, run.stuck) if split is None else split
                 break
             run.lower = np.inf if top >= ceiling else top
             window *= _GROWTH
-        split = None
-        if run.lower < run.cutoff * (1 - gap):
-            split = self._split(bound, at)
+        return self._result(run, split)
+
+    def _inside(self, room: Room, block: int | None) -> int | None:
+        """Pick the op with most work in a block that has too many ways, among those with places to choose from."""
+        if block is None:
+            return None
+        n = self.numbers
+        open_ops = [v for v in self.bounder.blocks[block].inner if room.available[v].sum() > 1]
+        return max(open_ops, key=lambda v: float(n.seconds[v].sum()), default=None)
+
+    def _result(self, run: _Run, split: int | None) -> NodeResult:
         places = None if run.way is None else self._places(run.way)
-        return NodeResult(min(run.lower, run.objective), places, run.objective, bound.multipliers, run.labels, split)
+        lower = min(run.lower, run.objective)
+        return NodeResult(lower, places, run.objective, run.bound.multipliers, run.labels, split)
 
     def _sketch(self, run: _Run, scale: float, ceiling: float) -> None:
         """Find some way by the cheap block choices alone, in wider and wider windows."""
@@ -149,7 +170,7 @@ class NodeSolver:
         """Count the pairs of joint places, over all blocks, that some way up to the cutoff may use."""
         return sum(int((run.bound.through(i) <= run.cutoff).sum()) for i in range(len(self.bounder.blocks)))
 
-    def _split(self, bound: Bound, at: Callable[[Array], Bound]) -> tuple[int, int] | None:
+    def _split(self, bound: Bound, at: Callable[[Array], Bound]) -> int | None:
         """Find an op that is at one place if limits weigh a little less, and at another if they weigh a little more."""
         if len(bound.multipliers) < 2:
             return None
@@ -162,8 +183,7 @@ class NodeSolver:
         differing = [i for i, (p, q) in enumerate(zip(*paths, strict=True)) if p != q and joints[i] != NOWHERE]
         if not differing:
             return None
-        middle = differing[len(differing) // 2]
-        return joints[middle], paths[0][middle]
+        return joints[differing[len(differing) // 2]]
 
     def _impossible(self, room: Room, spent: Array) -> bool:
         """Whether some row alone cannot keep its limit."""
@@ -191,7 +211,9 @@ class NodeSolver:
                     return False
                 limit = float(bound.blocks[i, a, z] + (top - through[a, z]))
                 some = self.finder.find(bound, i, int(a), int(z), limit, cheap=cheap)
-                complete &= some.complete
+                if not some.complete:
+                    complete = False
+                    run.stuck = i if run.stuck is None else run.stuck
                 if some.places:
                     found[int(a), int(z)] = some
                     exact[i, a, z] = (some.rows @ bound.multipliers).min()

@@ -208,26 +208,32 @@ class Search:
     def _split_op(
         self, part: Part, bound: float, result: NodeResult, found: tuple[tuple[int, ...], Evaluation] | None
     ) -> None:
-        """Keep or forbid the place of one op; close the part if nothing is left to split."""
+        """Decide an op's place: each in turn where prices leave it open, or one and all others; or close the part."""
         n = self.numbers
         freedom = part.room.available.sum(axis=1)
         if (freedom <= 1).all():
             self._judge_last(part)
             return
+        here = np.arange(len(n.places))
         if result.split is not None and (found is None or found[1].feasible):
-            v, p = result.split
-        elif found is None:
+            for p in np.flatnonzero(part.room.available[result.split]):
+                self._push_with(part, bound, result, result.split, here == p)
+            return
+        if found is None:
             v = int(np.argmax(freedom))
             p = int(np.flatnonzero(part.room.available[v])[0])
         else:
             v = self._suspect(freedom, *found)
             p = found[0][v]
         for keep in (True, False):
-            available = part.room.available.copy()
-            available[v] &= (np.arange(len(n.places)) == p) == keep
-            self._push(
-                bound, Part(Room(available, part.room.links), part.paid_devices, part.paid_links), result.multipliers
-            )
+            self._push_with(part, bound, result, v, (here == p) == keep)
+
+    def _push_with(self, part: Part, bound: float, result: NodeResult, v: int, allowed: Flags) -> None:
+        """Push the part in which op v has only the allowed places."""
+        available = part.room.available.copy()
+        available[v] &= allowed
+        room = Room(available, part.room.links)
+        self._push(bound, Part(room, part.paid_devices, part.paid_links), result.multipliers)
 
     def _judge_last(self, part: Part) -> None:
         """Ask the referee about the only choice that a part has left."""
