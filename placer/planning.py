@@ -43,7 +43,7 @@ def read_model(path: str | Path, inputs: Mapping[str, tuple[int, ...]] | None = 
     if suffix == ".tflite":
         from placer.read_tflite import read_tflite
 
-        return read_tflite(path)
+        return read_tflite(path, inputs or {})
     raise ProblemError(f"{path}: the suffix {suffix!r} names no model format; give an .onnx or .tflite file")
 
 

@@ -31,6 +31,9 @@ class Executor(Protocol):
     def stop(self) -> None:
         """End the execution under way, from another thread, where the runtime can."""
 
+    def forget(self) -> None:
+        """Drop what executions have left in the model's own state."""
+
 
 class Session:
     """One segment, loaded and checked.
@@ -96,6 +99,8 @@ class Session:
         timer.start()
         try:
             self.run({tensor.name: zeros(tensor) for tensor in self.spec.inputs})
+            # A streaming model remembers: the first request must find it as it was shipped.
+            self._executor.forget()
         finally:
             timer.cancel()
             timer.join()

@@ -95,6 +95,9 @@ class OnnxExecutor:
             with self._lock:
                 self._run_options = None
 
+    def forget(self) -> None:
+        """Do nothing: an ONNX model keeps nothing from one execution to the next."""
+
     def stop(self) -> None:
         """End the execution under way, from another thread."""
         with self._lock:

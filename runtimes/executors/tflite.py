@@ -45,20 +45,32 @@ class TfliteExecutor:
     """
 
     def __init__(self, model: bytes, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        try:
-            self._interpreter = Interpreter(model_content=model, num_threads=threads)
-            for port in self._interpreter.get_input_details():
-                wanted = shapes.get(port["name"])
-                if wanted is not None and tuple(port["shape"]) != wanted:
-                    self._interpreter.resize_tensor_input(port["index"], wanted, strict=True)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise BadManifest(f"LiteRT cannot load it: {error}") from error
+        self._model, self._threads, self._shapes = model, threads, dict(shapes)
+        self._interpreter = self._loaded()
         details_in = self._interpreter.get_input_details()
         details_out = self._interpreter.get_output_details()
         self._indices = {port["name"]: port["index"] for port in (*details_in, *details_out)}
         self.inputs: Ports = {port["name"]: _described(port) for port in details_in}
         self.outputs: Ports = {port["name"]: _described(port) for port in details_out}
+
+    def _loaded(self) -> Any:
+        try:
+            interpreter = Interpreter(model_content=self._model, num_threads=self._threads)
+            for port in interpreter.get_input_details():
+                wanted = self._shapes.get(port["name"])
+                if wanted is not None and tuple(port["shape"]) != wanted:
+                    interpreter.resize_tensor_input(port["index"], wanted, strict=True)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise BadManifest(f"LiteRT cannot load it: {error}") from error
+        return interpreter
+
+    def forget(self) -> None:
+        """Drop what executions have left in the model's variables, by loading it anew.
+
+        LiteRT can reset variable tensors, but not the resource variables that CALL_ONCE fills.
+        """
+        self._interpreter = self._loaded()
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Execute once; arrays by port in, the arrays of ``outputs`` out.

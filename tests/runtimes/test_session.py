@@ -66,6 +66,25 @@ def test_tflite_runs_as_litert_alone():
                 np.testing.assert_array_equal(first[spec.name], alone.get_tensor(port["index"]))
 
 
+def test_warming_up_leaves_no_trace_in_a_streaming_model():
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = BASIC_PITCH.with_name("wake_word.tflite").read_bytes()
+    heard = TensorSpec(name="audio", port="serving_default_input_audio:0", dtype="INT8", shape=(1, 3, 40))
+    said = TensorSpec(name="said", port="StatefulPartitionedCall:0", dtype="UINT8", shape=(1, 1))
+    session = open_session(segment(model, [heard], [said], "tflite"), model, 1)
+    session.warm_up(30)
+    alone = Interpreter(model_content=model, num_threads=1)
+    alone.allocate_tensors()
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        audio = rng.integers(-128, 128, (1, 3, 40), dtype=np.int8)
+        alone.set_tensor(alone.get_input_details()[0]["index"], audio)
+        alone.invoke()
+        expected = alone.get_tensor(alone.get_output_details()[0]["index"])
+        np.testing.assert_array_equal(session.run({"audio": audio})["said"], expected)
+
+
 def test_tflite_takes_the_shape_that_was_planned():
     model = BASIC_PITCH.read_bytes()
     inputs = [TensorSpec(name="audio", port="serving_default_input_2:0", dtype="FP32", shape=(2, 43844, 1))]
