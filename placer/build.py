@@ -177,16 +177,16 @@ def _flow(flow: profiles.Flow, graph: ModelGraph, table: CostTable, privacy: Pri
     for name, tensor in graph.tensors.items():
         producer = graph.producer(name)
         consumers = [prefix + op.name for op in graph.consumers(name)] + ([SINK] if name in outputs else [])
-        if consumers:
-            tensors.append(
-                Tensor(
-                    name=prefix + name,
-                    bytes=tensor.bytes,
-                    producer=SOURCE if producer is None else prefix + producer.name,
-                    consumers=tuple(consumers),
-                    not_on=privacy.barred[name],
-                )
+        # Also what nobody reads: who makes it, or brings it in, holds it.
+        tensors.append(
+            Tensor(
+                name=prefix + name,
+                bytes=tensor.bytes,
+                producer=SOURCE if producer is None else prefix + producer.name,
+                consumers=tuple(consumers),
+                not_on=privacy.barred[name],
             )
+        )
     return Flow(
         name=flow.name, rate_hz=flow.rate_hz, deadline_s=flow.deadline_s, ops=tuple(ops), tensors=tuple(tensors)
     )
