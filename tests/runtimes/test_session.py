@@ -76,9 +76,10 @@ def test_warming_up_leaves_no_trace_in_a_streaming_model():
     session.warm_up(30)
     alone = Interpreter(model_content=model, num_threads=1)
     alone.allocate_tensors()
-    rng = np.random.default_rng(0)
+    # With this noise the model answers otherwise, some windows later, if it has heard silence before.
+    rng = np.random.default_rng(27)
     for _ in range(30):
-        audio = rng.integers(-128, 128, (1, 3, 40), dtype=np.int8)
+        audio = rng.integers(-128, 128, (1, 3, 40)).astype(np.int8)
         alone.set_tensor(alone.get_input_details()[0]["index"], audio)
         alone.invoke()
         expected = alone.get_tensor(alone.get_output_details()[0]["index"])
