@@ -125,8 +125,8 @@ def site(flows: int, *, seed: int = 1, alike: bool = False) -> Problem:
     for group in range(-(-flows // GROUP)):
         hall = group * GROUP // HALL
         names = [f"box-{group}-{i}" for i in range(4)]
-        devices += [_device(n, "edge", BOX, memory_bytes=1.6e7) for n in names[:2]]
-        devices += [_device(n, "edge", FAST_BOX, memory_bytes=3.6e7, always_on=False) for n in names[2:]]
+        devices += [_device(n, "edge", BOX, memory_bytes=2e7) for n in names[:2]]
+        devices += [_device(n, "edge", FAST_BOX, memory_bytes=6.4e7, always_on=False) for n in names[2:]]
         servers = [f"server-{hall}-{i}" for i in range(5)]
         links += _wired(names, servers, hall)
         for _ in range(min(GROUP, flows - group * GROUP)):

@@ -69,7 +69,7 @@ class Master:
         self._holds: dict[tuple[int, int], mathopt.LinearConstraint] = {}
         self._solver: mathopt.IncrementalSolver | None = None
         self._scale = 1.0
-        self.penalty = 100.0
+        self.penalty = 1.0
         """What exceeding a cap by its own size costs, in units of the dearest plan known."""
 
     def _memory_unit(self, device: int) -> float:

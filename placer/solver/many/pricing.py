@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from placer.solver.many.prices import Prices
 
 _GAP = 1e-6
+_LONGEST_S = 1.5
+"""A flow that takes longer is answered with the bound reached by then, so that no round waits for one of many."""
 _WORTH_A_PROCESS = 40
 """Fewer parts than this are priced before a second process has started."""
 
@@ -108,7 +110,7 @@ def price_here(
         if left_s <= 0:
             answers.append(Answer(None, -math.inf))
             continue
-        answers.append(solve_alone(priced(parts[g], coupling.parts[g], g, prices), left_s))
+        answers.append(solve_alone(priced(parts[g], coupling.parts[g], g, prices), min(left_s, _LONGEST_S)))
     return answers
 
 

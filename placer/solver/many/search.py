@@ -19,7 +19,7 @@ from placer.solver.many.coupling import couple
 from placer.solver.many.integer import improve, pick_columns, stock_of
 from placer.solver.many.master import Master, column_price
 from placer.solver.many.parts import make_parts
-from placer.solver.many.prices import no_prices, offset
+from placer.solver.many.prices import no_prices, offset, priced
 from placer.solver.many.pricing import solve_alone
 from placer.solver.many.residual import beside
 from placer.solver.outcome import OPTIMALITY_GAP, Outcome, relative_gap
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 _SMOOTHING = 0.5
 """Weight of the best prices so far in the next ones: prices of master problems alone jump."""
-_SAMPLE = 128
-"""Parts priced in a round that only looks for columns; where there are no more, every round is a whole one."""
-_SAMPLE_ROUNDS = 8
+_SAMPLE = 24
+"""Parts at least that are priced in a round that only looks for columns, or a sixth of all."""
+_SAMPLE_ROUNDS = 12
 _NEIGHBOURS = 40
 """Parts of one shape that try each other's new choices."""
 _COLUMNS = 12
@@ -76,6 +76,9 @@ class Search:
         self.impossible = False
         self.rounds = 0
         self._center: Prices | None = None
+        """The prices with the best bound so far."""
+        self._value = -math.inf
+        """That bound."""
         self._floors = [-math.inf] * len(self.parts)
         """Each part's minimum at the best prices so far."""
         shapes: dict[Hashable, list[int]] = {}
@@ -104,6 +107,8 @@ class Search:
         if self.impossible or over or mix is None:
             return
         stock = self._plan(mix)
+        if not self._done():
+            self._tighten()
         if stock is not None and not self._done():
             self._polish(stock)
 
@@ -157,8 +162,9 @@ class Search:
             if base == 0.0 and mix.over <= _OVER:
                 # There is a mix that keeps every cap: exceeding them was only too cheap.
                 self.master.penalty *= 100.0
-                base, self._center = 1.0, None
+                base, self._center, self._value = 1.0, None, -math.inf
                 continue
+            pure = self._center is None or not smoothing
             prices = mix.prices if self._center is None else mix.prices.mixed(self._center, smoothing)
             wanted = range(len(self.parts)) if whole else self._sample()
             answers = pricing.price(wanted, prices, self._until_s(reserve))
@@ -184,20 +190,20 @@ class Search:
                 return mix, False
             if new:
                 smoothing = _SMOOTHING
-            elif smoothing:
+            elif not pure:
                 smoothing = 0.0
             elif mix.over <= _OVER:
                 return mix, False
             elif base:
                 # The columns cannot keep the caps and no better one is known: is there any plan?
-                base, self._center = 0.0, None
+                base, self._center, self._value = 0.0, None, -math.inf
             else:
                 return mix, True
         return mix, mix is None or mix.over > _OVER
 
     def _sample(self) -> list[int]:
         """Pick the parts of a round that only looks for columns: others in each round, spread over the site."""
-        stride = -(-len(self.parts) // _SAMPLE)
+        stride = min(6, -(-len(self.parts) // _SAMPLE))
         return list(range(self.rounds % stride, len(self.parts), stride))
 
     def _cheapest(self, g: int, prices: Prices) -> float:
@@ -224,10 +230,35 @@ class Search:
         if prices.base == 0.0:
             if value > _FARKAS_MARGIN * (math.fsum(map(abs, terms)) + abs(constant)):
                 self.impossible = True
-        elif value > self.bound or self._center is None:
-            self.bound = max(self.bound, value)
+        elif value > self._value:
+            self._value, self._center = value, prices
             self._floors = [answer.bound for answer in answers]
-            self._center = prices
+            self.bound = max(self.bound, value)
+
+    def _tighten(self) -> None:
+        """Give more time to the parts whose minimum at the best prices is not proven yet, the widest gap first."""
+        prices = self._center
+        if prices is None:
+            return
+        widths = [
+            (count * (self._cheapest(g, prices) - floor), g)
+            for g, (count, floor) in enumerate(zip(self.counts, self._floors, strict=True))
+        ]
+        for width, g in sorted(widths, reverse=True):
+            if width <= 0.01 * self.gap * self.bound or self._done() or self._left_s(0.2) <= 0:
+                break
+            answer = solve_alone(priced(self.parts[g], self.coupling.parts[g], g, prices), self._left_s(0.2))
+            if answer.bound == math.inf:
+                self.impossible = self.evaluation is None
+                return
+            if answer.choice is not None:
+                self._try(g, answer.choice)
+            if answer.bound > self._floors[g]:
+                self._floors[g] = answer.bound
+                terms = [count * floor for count, floor in zip(self.counts, self._floors, strict=True)]
+                self.bound = max(self.bound, math.fsum([*terms, offset(self.coupling, self.counts, prices)]))
+            if self.progress is not None:
+                self.progress(self.objective, self.bound)
 
     def _plan(self, mix: Mix) -> Stock | None:
         """Make a plan out of the columns: the integer master's, improved by single moves."""
