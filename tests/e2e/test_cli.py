@@ -194,10 +194,11 @@ def test_an_agent_that_is_lost_during_a_run_is_named_by_the_deadline(planned, ag
         done = finish(running)
     finally:
         box.send_signal(signal.SIGCONT)
-    assert time.monotonic() - lost < 2 + 5
+    assert time.monotonic() - lost < 2 + 10
     assert (done.code, done.out) == (4, "")
     assert done.err.startswith("error: flow 'look', request ")
-    assert "'box'" in done.err
+    # A frozen agent may be met by its neighbour, which names the device, or by us, who asked it at its address.
+    assert "'box'" in done.err or agents.addresses["box"] in done.err
 
 
 def test_an_agent_that_is_lost_between_runs_is_named(planned, agents):
