@@ -216,8 +216,8 @@ class Search:
             return
         here = np.arange(len(n.places))
         if result.split is not None and (found is None or found[1].feasible):
-            for p in np.flatnonzero(part.room.available[result.split]):
-                self._push_with(part, bound, result, result.split, here == p)
+            for place in np.flatnonzero(part.room.available[result.split]):
+                self._push_with(part, bound, result, result.split, here == place)
             return
         if found is None:
             v = int(np.argmax(freedom))
