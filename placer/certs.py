@@ -7,6 +7,7 @@ certificate says is as the SPIFFE standard for X.509 asks (https://github.com/sp
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import secrets
 from dataclasses import dataclass
@@ -148,8 +149,10 @@ def issue(
     ends = now + timedelta(days=days)
     if ends > authority.not_valid_after_utc:
         left = (authority.not_valid_after_utc - now).total_seconds() / _DAY_S
-        raise CertificateError(f"{days:g} days are longer than the authority {path} lasts; give at most {left:.0f}, "
-                               "or make a new authority")
+        raise CertificateError(
+            f"{days:g} days are longer than the authority {path} lasts; give at most {math.floor(10 * left) / 10:g}, "
+            "or make a new authority"
+        )
     own = ec.generate_private_key(ec.SECP256R1())
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(identity))]
@@ -223,8 +226,10 @@ def _address(text: str, site: str) -> x509.GeneralName:
             raise ValueError("names of devices are not addresses")
         return x509.DNSName(text)
     except ValueError as error:
-        raise CertificateError(f"address {text!r} is neither a number, such as 10.0.0.7, nor a host's name, such as "
-                               f"box.example.org: {error}") from error
+        raise CertificateError(
+            f"address {text!r} is neither a number, such as 10.0.0.7, nor a host's name, such as "
+            f"box.example.org: {error}"
+        ) from error
 
 
 def _require_days(days: float) -> None:
@@ -252,8 +257,9 @@ def _load_key(path: Path, authority: x509.Certificate) -> ec.EllipticCurvePrivat
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
-        raise CertificateError(f"{path}: cannot be read: {error.strerror}; certificates are made where the "
-                               "authority's key is") from error
+        raise CertificateError(
+            f"{path}: cannot be read: {error.strerror}; certificates are made where the authority's key is"
+        ) from error
     except (ValueError, TypeError) as error:
         raise CertificateError(f"{path}: it holds no private key in PEM without a passphrase") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != authority.public_key():
@@ -287,9 +293,7 @@ def _facts(path: Path, certificate: x509.Certificate) -> Certificate:
     )  # fmt: skip
 
 
-def _write(
-    path: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, *, force: bool
-) -> Certificate:
+def _write(path: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, *, force: bool) -> Certificate:
     pem, secret = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     # The key first: who reads between the two finds a pair that does not fit, and waits for the other half.
     files = {

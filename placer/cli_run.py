@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from placer.cli_certs import AuthorityFile, CertificateFile, KeyFile, read_credentials
 from placer.errors import DeployError, ProblemError, RunError
 from placer.terminal import require_folder, write_file
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from placer.deployment import Deployment
     from placer.plan import Plan
     from placer.terminal import Terminal
+    from runtimes.tls import Credentials
 
 AgentAt = Annotated[
     list[str] | None,
@@ -29,6 +31,9 @@ def deploy_command(
     plan: Annotated[Path, typer.Argument(help="A plan that `placer plan --output` wrote.")],
     agent: AgentAt = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each segment's session.")] = 1,
+    authority: AuthorityFile = None,
+    certificate: CertificateFile = None,
+    key: KeyFile = None,
     json: Json = False,
 ) -> None:
     """Put a plan on its devices: all of them, or none."""
@@ -38,14 +43,15 @@ def deploy_command(
 
     terminal: Terminal = context.obj
     with terminal:
+        credentials = read_credentials(authority, certificate, key)
         whole = read_plan(plan)
         addresses = _addresses(whole, agent)
         graphs = load_models(whole)
         devices = assign(whole, graphs, threads=threads).assignments
         needed = _needed(addresses, devices, DeployError)
         terminal.progress("asking the agents what they hold")
-        deployment = assign(whole, graphs, epoch=next_epoch(needed), threads=threads)
-        deploy(deployment, needed, lambda device, step: terminal.progress(f"{device}: {step}"))
+        deployment = assign(whole, graphs, epoch=next_epoch(needed, credentials), threads=threads)
+        deploy(deployment, needed, lambda device, step: terminal.progress(f"{device}: {step}"), credentials)
     if json:
         terminal.json({"plan": deployment.plan, "epoch": deployment.epoch, "devices": sorted(devices)})
     else:
@@ -64,6 +70,9 @@ def run_command(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the outputs to this .npz.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Start agents on this machine for the run.")] = False,
     agent: AgentAt = None,
+    authority: AuthorityFile = None,
+    certificate: CertificateFile = None,
+    key: KeyFile = None,
     json: Json = False,
 ) -> None:
     """Run a deployed plan on an input and measure it."""
@@ -80,6 +89,8 @@ def run_command(
     terminal: Terminal = context.obj
     require_folder(output)
     with terminal:
+        # Agents of this machine's own listen on loopback, without certificates.
+        credentials = None if local else read_credentials(authority, certificate, key)
         whole = read_plan(plan)
         name = _flow_name(whole, flow)
         addresses = _addresses(whole, agent)
@@ -94,6 +105,7 @@ def run_command(
                 [feeds] * requests,
                 deadline_s=deadline,
                 progress=lambda done: terminal.progress(f"running: {done} of {requests}"),
+                credentials=credentials,
             )
 
         if local:
@@ -103,7 +115,7 @@ def run_command(
                 measured = send(started)
         else:
             needed = _needed(addresses, deployment.flow(name).devices, RunError)
-            _check_active(deployment, needed, plan)
+            _check_active(deployment, needed, plan, credentials)
             measured = send(needed)
     rows = compare(whole, name, measured)
     results = measured.passages[-1].outputs
@@ -150,14 +162,16 @@ def _needed(
     return {d: addresses[d] for d in devices}
 
 
-def _check_active(deployment: Deployment, addresses: Mapping[str, str], plan: Path) -> None:
+def _check_active(
+    deployment: Deployment, addresses: Mapping[str, str], plan: Path, credentials: Credentials | None
+) -> None:
     """Refuse agents that serve another plan: its flow of the same name would give another model's answer."""
     from runtimes.client import AgentClient
     from runtimes.errors import AgentError
 
     for device, address in addresses.items():
         try:
-            with AgentClient(address) as client:
+            with AgentClient(address, credentials=credentials, device=device) as client:
                 status = client.status()
         except AgentError as error:
             raise RunError(f"device {device!r}: {error}") from error

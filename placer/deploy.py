@@ -129,8 +129,10 @@ def deploy(
             try:
                 clients[device].activate(deployment.plan, deployment.epoch)
             except AgentError as error:
-                raise DeployError(f"plan {deployment.plan!r} is active on {done} only, and its sources still follow "
-                                  f"the old one; deploy it again. Device {device!r}: {error}") from error
+                raise DeployError(
+                    f"plan {deployment.plan!r} is active on {done} only, and its sources still follow "
+                    f"the old one; deploy it again. Device {device!r}: {error}"
+                ) from error
             done.append(device)
 
 
@@ -213,9 +215,7 @@ def _prepare(client: AgentClient, share: Assignment, blobs: Mapping[str, bytes],
     client.prepare(share.plan, share.epoch, _PREPARE_TIMEOUT_S)
 
 
-def _pass(
-    source: AgentClient, sink: AgentClient, flow: str, feeds: Mapping[str, Array], deadline_s: float
-) -> Passage:
+def _pass(source: AgentClient, sink: AgentClient, flow: str, feeds: Mapping[str, Array], deadline_s: float) -> Passage:
     started = time.perf_counter()
     reply = source.infer(flow, feeds, deadline_s)
     latency_s = time.perf_counter() - started

@@ -42,8 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
     stopping = _stop_signal()
     try:
         credentials = None if files is None else Credentials(files, serves=True)
-        agent = Agent(Options(device=given.name, listen=given.listen, store=given.store, threads=given.threads,
-                              max_message_bytes=given.max_message_bytes, credentials=credentials))
+        agent = Agent(
+            Options(
+                device=given.name,
+                listen=given.listen,
+                store=given.store,
+                threads=given.threads,
+                max_message_bytes=given.max_message_bytes,
+                credentials=credentials,
+            )
+        )
     except BadCredentials as error:
         sys.stderr.write(f"placer-agent: {error}\n")
         return 2
@@ -71,10 +79,15 @@ def _credential_files(parser: argparse.ArgumentParser, given: argparse.Namespace
         parser.error(f"{' and '.join(absent)}: missing; --authority, --certificate and --key belong together")
     if not _is_loopback(given.listen):
         if not given.insecure_network:
-            parser.error(f"--listen {given.listen}: outside loopback everybody on the network could call this agent; "
-                         "give --authority, --certificate and --key (`placer certs` makes them)")
-        _LOG.warning("--insecure-network: EVERYBODY who reaches %s can read what passes this device and run models "
-                     "on it; nothing is encrypted and nobody is asked who they are", given.listen)
+            parser.error(
+                f"--listen {given.listen}: outside loopback everybody on the network could call this agent; "
+                "give --authority, --certificate and --key (`placer certs` makes them)"
+            )
+        _LOG.warning(
+            "--insecure-network: EVERYBODY who reaches %s can read what passes this device and run models "
+            "on it; nothing is encrypted and nobody is asked who they are",
+            given.listen,
+        )
     return None
 
 
@@ -101,16 +114,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0 takes a free one")
     parser.add_argument("--store", required=True, type=Path, metavar="DIR", help="where model files are kept")
     parser.add_argument("--port-file", type=Path, metavar="FILE", help="write the port there once it serves")
-    parser.add_argument("--threads", type=_positive, default=available_threads(), metavar="N",
-                        help="the most threads of one execution (default: every processor, %(default)s)")
-    parser.add_argument("--max-message-bytes", type=_positive, default=_MAX_MESSAGE_BYTES, metavar="N",
-                        help="the largest message taken (default: %(default)s)")
+    parser.add_argument(
+        "--threads",
+        type=_positive,
+        default=available_threads(),
+        metavar="N",
+        help="the most threads of one execution (default: every processor, %(default)s)",
+    )
+    parser.add_argument(
+        "--max-message-bytes",
+        type=_positive,
+        default=_MAX_MESSAGE_BYTES,
+        metavar="N",
+        help="the largest message taken (default: %(default)s)",
+    )
     secure = parser.add_argument_group("certificates", "PEM files; all three are needed to listen outside loopback")
     secure.add_argument("--authority", type=Path, metavar="FILE", help="the site's authority: whom to believe")
     secure.add_argument("--certificate", type=Path, metavar="FILE", help="this device's certificate")
     secure.add_argument("--key", type=Path, metavar="FILE", help="its private key")
-    secure.add_argument("--insecure-network", action="store_true",
-                        help="listen outside loopback without them, where the network itself lets no stranger in")
+    secure.add_argument(
+        "--insecure-network",
+        action="store_true",
+        help="listen outside loopback without them, where the network itself lets no stranger in",
+    )
     return parser
 
 

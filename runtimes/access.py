@@ -107,8 +107,10 @@ def require_route(caller: Identity | None, hop: Hop, loaded: LoadedPlan, tensors
             (a.flow, a.sender, a.after) == (hop.flow, hop.sender, hop.after) and set(tensors) <= set(a.tensors)
             for a in loaded.assignment.arrivals
         ):
-            raise Forbidden(f"{caller} may not send {sorted(tensors)} of flow {hop.flow!r} after {hop.after!r}: "
-                            f"plan {hop.plan!r} has no such route to device {loaded.device!r}")
+            raise Forbidden(
+                f"{caller} may not send {sorted(tensors)} of flow {hop.flow!r} after {hop.after!r}: "
+                f"plan {hop.plan!r} has no such route to device {loaded.device!r}"
+            )
     elif hop.sender not in ((flow.sink,) if hop.kind == "done" else flow.devices):
         raise Forbidden(f"{caller} has no word in how requests of flow {hop.flow!r} end ({hop.kind})")
 
@@ -162,5 +164,7 @@ class Access(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
             raise Forbidden(f"{caller} is of another site; this is {self._own}")
         allowed = ALLOWED.get(name, ())
         if caller.role not in allowed:
-            raise Forbidden(f"{caller} may not call {method}: that needs "
-                            + (f"a {' or a '.join(allowed)}" if allowed else "what no role has"))
+            raise Forbidden(
+                f"{caller} may not call {method}: that needs "
+                + (f"a {' or a '.join(allowed)}" if allowed else "what no role has")
+            )

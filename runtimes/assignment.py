@@ -50,8 +50,9 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(f"dtype {self.dtype!r} is unknown; one of {', '.join(DATATYPES)}")
         for dimension in self.shape:
             if not 0 <= dimension <= _MAX_DIMENSION:
-                raise ValueError(f"shape {list(self.shape)} of tensor {self.name!r}: "
-                                 f"each dimension is from 0 to {_MAX_DIMENSION}")
+                raise ValueError(
+                    f"shape {list(self.shape)} of tensor {self.name!r}: each dimension is from 0 to {_MAX_DIMENSION}"
+                )
 
     @property
     def elements(self) -> int:
@@ -195,11 +196,11 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _check_unique(f"devices of flow {self.name!r}", self.devices)
         for role, device in (("source", self.source), ("sink", self.sink)):
             if device not in self.devices:
-                raise ValueError(f"{role} {device!r} of flow {self.name!r} is not among its devices "
-                                 f"{list(self.devices)}")
+                raise ValueError(
+                    f"{role} {device!r} of flow {self.name!r} is not among its devices {list(self.devices)}"
+                )
         if self.deadline_s is not None and not 0 < self.deadline_s <= 86400:
-            raise ValueError(f"deadline_s of flow {self.name!r} is {self.deadline_s}; "
-                             "it is above 0 and at most 86400")
+            raise ValueError(f"deadline_s of flow {self.name!r} is {self.deadline_s}; it is above 0 and at most 86400")
         for what, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
             if not tensors:
                 raise ValueError(f"flow {self.name!r} has no {what}")
@@ -258,8 +259,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             self._check_flow(flow)
         for segment in self.segments:
             if segment.flow not in self._flow_names():
-                raise ValueError(f"segment {segment.name!r} names flow {segment.flow!r}, "
-                                 "which is not among flows")
+                raise ValueError(f"segment {segment.name!r} names flow {segment.flow!r}, which is not among flows")
         for route in self.routes:
             self._check_route(route)
         for arrival in self.arrivals:
@@ -283,8 +283,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for tensor in (*flow.inputs, *flow.outputs, *(t for s in here for t in (*s.inputs, *s.outputs))):
             first = known.setdefault(tensor.name, tensor)
             if (first.dtype, first.shape) != (tensor.dtype, tensor.shape):
-                raise ValueError(f"tensor {tensor.name!r} of flow {flow.name!r} is {first.dtype}{list(first.shape)} "
-                                 f"in one place and {tensor.dtype}{list(tensor.shape)} in another")
+                raise ValueError(
+                    f"tensor {tensor.name!r} of flow {flow.name!r} is {first.dtype}{list(first.shape)} "
+                    f"in one place and {tensor.dtype}{list(tensor.shape)} in another"
+                )
 
     def _check_route(self, route: Route) -> None:
         if route.to == self.device:
@@ -297,17 +299,22 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if route.after:
             segment = next((s for s in self.segments if s.name == route.after and s.flow == route.flow), None)
             if segment is None:
-                raise ValueError(f"route to {route.to!r} follows segment {route.after!r}, "
-                                 f"which flow {route.flow!r} does not run here")
+                raise ValueError(
+                    f"route to {route.to!r} follows segment {route.after!r}, "
+                    f"which flow {route.flow!r} does not run here"
+                )
             made = {t.name for t in segment.outputs}
         elif flow.source != self.device:
-            raise ValueError(f"route to {route.to!r} carries inputs of flow {flow.name!r}, "
-                             f"whose source is {flow.source!r}")
+            raise ValueError(
+                f"route to {route.to!r} carries inputs of flow {flow.name!r}, whose source is {flow.source!r}"
+            )
         else:
             made = {t.name for t in flow.inputs}
         if foreign := sorted(set(route.tensors) - made):
-            raise ValueError(f"route to {route.to!r} after {route.after!r} carries {foreign}, "
-                             f"which arise elsewhere; it may carry {sorted(made)}")
+            raise ValueError(
+                f"route to {route.to!r} after {route.after!r} carries {foreign}, "
+                f"which arise elsewhere; it may carry {sorted(made)}"
+            )
 
     def _check_arrival(self, arrival: Arrival) -> None:
         flow = next((f for f in self.flows if f.name == arrival.flow), None)

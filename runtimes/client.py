@@ -101,8 +101,9 @@ class AgentClient:
     ) -> None:  # fmt: skip
         self.address = address
         self._timeout_s = timeout_s
-        self._connection = Connection(address, _bind, max_message_bytes=max_message_bytes, credentials=credentials,
-                                      device=device)
+        self._connection = Connection(
+            address, _bind, max_message_bytes=max_message_bytes, credentials=credentials, device=device
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -161,8 +162,7 @@ class AgentClient:
 
     def observations(self, since: int = 0) -> tuple[Observation, ...]:
         """Read what was observed after the sequence number ``since``."""
-        messages = self._call(lambda *a, **k: list(self._agent.Observe(*a, **k)),
-                              agent_pb2.ObserveRequest(since=since))
+        messages = self._call(lambda *a, **k: list(self._agent.Observe(*a, **k)), agent_pb2.ObserveRequest(since=since))
         return tuple(
             Observation(**{field: getattr(message, field) for field in Observation.__struct_fields__})
             for message in messages

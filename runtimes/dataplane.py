@@ -87,11 +87,13 @@ class DataPlane:
         deadline_s = _deadline_s(message, model, time_left_s)
         outputs: Mapping[str, Array] | None
         if model.name in loaded.flows:
-            outputs = self._relay.request(loaded, loaded.flows[model.name], arrays, request=request,
-                                          deadline_s=deadline_s, on_cancel=on_cancel)
+            outputs = self._relay.request(
+                loaded, loaded.flows[model.name], arrays, request=request, deadline_s=deadline_s, on_cancel=on_cancel
+            )
         else:
-            outputs = self._relay.run_segment(loaded, loaded.sessions[model.name].spec, arrays, request=request,
-                                              deadline_s=deadline_s)
+            outputs = self._relay.run_segment(
+                loaded, loaded.sessions[model.name].spec, arrays, request=request, deadline_s=deadline_s
+            )
         reply = open_inference_grpc_pb2.ModelInferResponse(
             model_name=model.name, model_version=str(loaded.epoch), id=request
         )
@@ -119,8 +121,10 @@ class DataPlane:
             # isdecimal alone takes digits of every script.
             loaded = self._epochs.of_epoch(int(version)) if version.isascii() and version.isdecimal() else None
         if loaded is None:
-            raise UnknownName(f"no plan {f'of version {version[:40]!r}' if version else 'is active'} "
-                              f"on device {self._epochs.device!r}")
+            raise UnknownName(
+                f"no plan {f'of version {version[:40]!r}' if version else 'is active'} "
+                f"on device {self._epochs.device!r}"
+            )
         if name in loaded.sessions:
             return loaded, loaded.sessions[name].spec
         flow = loaded.flows.get(name)
@@ -128,16 +132,19 @@ class DataPlane:
             known = sorted([*loaded.sessions, *(f for f in loaded.flows if loaded.is_source(f))])
             raise UnknownName(f"no model {name[:200]!r} on device {self._epochs.device!r}; known are {known}")
         if flow.source != loaded.device:
-            raise UnknownName(f"flow {name!r} begins on device {flow.source!r}; ask that one, "
-                              f"this is {loaded.device!r}")
+            raise UnknownName(
+                f"flow {name!r} begins on device {flow.source!r}; ask that one, this is {loaded.device!r}"
+            )
         return loaded, flow
 
     def _receive(self, message: Any, caller: Identity | None) -> None:
         hop = read_hop(message)
         loaded = self._epochs.loaded(hop.plan, hop.epoch)
         if hop.to != loaded.device or hop.flow not in loaded.flows:
-            raise WrongState(f"a hop of flow {hop.flow!r} for device {hop.to!r} came to {loaded.device!r}; "
-                             "the sender's addresses or plan are not this site's")
+            raise WrongState(
+                f"a hop of flow {hop.flow!r} for device {hop.to!r} came to {loaded.device!r}; "
+                "the sender's addresses or plan are not this site's"
+            )
         require_route(caller, hop, loaded, [tensor.name for tensor in message.inputs])
         arrays = decode(message.inputs, message.raw_input_contents, loaded.specs(hop.flow))
         self._relay.receive(loaded, hop, arrays)

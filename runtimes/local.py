@@ -102,8 +102,14 @@ class LocalAgents:
             command += ["--key", str(files.key)]
         self._logs[device] = store.with_name(f"{store.name}.log")
         log = self._stack.enter_context(self._logs[device].open("w"))
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
-                                env={**os.environ, "PYTHONPATH": path})
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
 
     def _stop_all(self) -> None:
         for process in self._processes.values():

@@ -137,8 +137,13 @@ class Peers:
         with self._lock:
             line = self._lines.get(peer)
             if line is None:
-                connection = Connection(peer.address, _bind, max_message_bytes=self._max_message_bytes,
-                                        credentials=self._credentials, device=peer.device)
+                connection = Connection(
+                    peer.address,
+                    _bind,
+                    max_message_bytes=self._max_message_bytes,
+                    credentials=self._credentials,
+                    device=peer.device,
+                )
                 line = self._lines[peer] = _Line(connection, ThreadPoolExecutor(_SENDERS, thread_name_prefix="sender"))
             return line
 

@@ -132,12 +132,19 @@ class Relay:
         with self._place():
             self.runs.watch(deadline)
             # Behind every run that is open: a request of its own is the latest.
-            execution = Execution(order=(time.monotonic_ns(), 0), session=loaded.sessions[spec.name],
-                                  tensors=arrays, deadline=deadline, wanted=lambda: True, finish=finish)
+            execution = Execution(
+                order=(time.monotonic_ns(), 0),
+                session=loaded.sessions[spec.name],
+                tensors=arrays,
+                deadline=deadline,
+                wanted=lambda: True,
+                finish=finish,
+            )
             self._processor.submit([execution], inline=True)
             if not done.wait(max(0.0, deadline - time.monotonic())):
-                raise DeadlineExceeded(f"device {loaded.device!r}, segment {spec.name!r}: "
-                                       f"no result within {deadline_s:.3g} s")
+                raise DeadlineExceeded(
+                    f"device {loaded.device!r}, segment {spec.name!r}: no result within {deadline_s:.3g} s"
+                )
         if isinstance(outcome[0], AgentError):
             raise _located(outcome[0], loaded.device, spec.name)
         return outcome[0]
@@ -158,8 +165,9 @@ class Relay:
             if run is None:
                 if loaded.is_source(flow.name):
                     raise WrongState(f"request {hop.request!r} is no longer open at its source")
-                run = self.runs.open(loaded, flow, key=hop.run, request=hop.request,
-                                     deadline=time.monotonic() + hop.deadline_s)
+                run = self.runs.open(
+                    loaded, flow, key=hop.run, request=hop.request, deadline=time.monotonic() + hop.deadline_s
+                )
             self._take(run, arrays, inline=False)
             return
         waiting = self.runs.get(loaded.epoch, hop.run)
@@ -172,9 +180,14 @@ class Relay:
             self._complete(run, result)
         if ready:
             executions = [
-                Execution(order=(run.order, r.index), session=r.session, tensors=r.tensors, deadline=run.deadline,
-                          wanted=lambda: not run.closed,
-                          finish=functools.partial(self._finished, run, r.session, r.tensors))
+                Execution(
+                    order=(run.order, r.index),
+                    session=r.session,
+                    tensors=r.tensors,
+                    deadline=run.deadline,
+                    wanted=lambda: not run.closed,
+                    finish=functools.partial(self._finished, run, r.session, r.tensors),
+                )
                 for r in ready
             ]
             try:
@@ -218,9 +231,19 @@ class Relay:
             if error is not None:
                 self._fail(run, route.after, type(error)(f"the hop to device {route.to!r} at {peer.address}: {error}"))
                 return
-            self._journal.add("hop", flow=run.flow.name, segment=route.after, device=run.loaded.device,
-                              to=route.to, request=run.request, seconds=seconds, padded_s=seconds, queue_s=0.0,
-                              size_bytes=size, epoch=run.loaded.epoch)
+            self._journal.add(
+                "hop",
+                flow=run.flow.name,
+                segment=route.after,
+                device=run.loaded.device,
+                to=route.to,
+                request=run.request,
+                seconds=seconds,
+                padded_s=seconds,
+                queue_s=0.0,
+                size_bytes=size,
+                epoch=run.loaded.epoch,
+            )
 
         self._peers.send(peer, message, max(0.001, run.remaining_s), acknowledged)
 
@@ -244,8 +267,14 @@ class Relay:
         def acknowledged(error: AgentError | None, seconds: float) -> None:
             if error is not None:
                 # Nobody is left to be told; the source gives up by itself at the deadline.
-                _LOG.warning("request %s: its source %s did not hear %r after %.3f s: %s",
-                             run.request, hop.to, hop.kind, seconds, error)
+                _LOG.warning(
+                    "request %s: its source %s did not hear %r after %.3f s: %s",
+                    run.request,
+                    hop.to,
+                    hop.kind,
+                    seconds,
+                    error,
+                )
 
         try:
             self._peers.send(_peer(run.loaded, hop.to), write_hop(hop), _WORD_TIMEOUT_S, acknowledged)
@@ -263,22 +292,38 @@ class Relay:
         tick_s = min(HEARTBEAT_S, max(0.02, deadline_s / 4))
         while not run.resolved.wait(max(0.0, min(tick_s, run.remaining_s))):
             if silent := self._peers.silent(others):
-                run.resolve(Unreachable(f"device {named(silent)} does not answer, "
-                                        f"while flow {flow.name!r} waits for it"))
+                run.resolve(
+                    Unreachable(f"device {named(silent)} does not answer, while flow {flow.name!r} waits for it")
+                )
             elif run.remaining_s <= 0:
                 unheard = self._peers.unheard(others)
-                run.resolve(DeadlineExceeded(
-                    f"flow {flow.name!r}: no result from its sink {flow.sink!r} within {deadline_s:.3g} s; "
-                    + (f"device {named(unheard)} has not answered the last heartbeat" if unheard
-                       else f"every device on the way answers: {', '.join(map(repr, flow.devices))}")
-                ))
+                run.resolve(
+                    DeadlineExceeded(
+                        f"flow {flow.name!r}: no result from its sink {flow.sink!r} within {deadline_s:.3g} s; "
+                        + (
+                            f"device {named(unheard)} has not answered the last heartbeat"
+                            if unheard
+                            else f"every device on the way answers: {', '.join(map(repr, flow.devices))}"
+                        )
+                    )
+                )
 
     def _observe(
         self, loaded: LoadedPlan, spec: SegmentSpec, request: str, inputs: Mapping[str, Array], timing: Timing
     ) -> None:
-        self._journal.add("segment", flow=spec.flow, segment=spec.name, device=loaded.device, to="", request=request,
-                          seconds=timing.run_s, padded_s=timing.padded_s, queue_s=timing.queue_s,
-                          size_bytes=size_bytes(inputs.values()), epoch=loaded.epoch)
+        self._journal.add(
+            "segment",
+            flow=spec.flow,
+            segment=spec.name,
+            device=loaded.device,
+            to="",
+            request=request,
+            seconds=timing.run_s,
+            padded_s=timing.padded_s,
+            queue_s=timing.queue_s,
+            size_bytes=size_bytes(inputs.values()),
+            epoch=loaded.epoch,
+        )
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -292,9 +337,20 @@ class Relay:
 
 
 def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: str = "") -> Hop:
-    return Hop(kind=kind, plan=run.loaded.assignment.plan, epoch=run.loaded.epoch, flow=run.flow.name, run=run.key,
-               request=run.request, sender=run.loaded.device, to=to, after=after, deadline_s=run.remaining_s,
-               status=status, reason=reason)
+    return Hop(
+        kind=kind,
+        plan=run.loaded.assignment.plan,
+        epoch=run.loaded.epoch,
+        flow=run.flow.name,
+        run=run.key,
+        request=run.request,
+        sender=run.loaded.device,
+        to=to,
+        after=after,
+        deadline_s=run.remaining_s,
+        status=status,
+        reason=reason,
+    )
 
 
 def _peer(loaded: LoadedPlan, device: str) -> Peer:

@@ -106,8 +106,13 @@ class Agent:
         )  # fmt: skip
         self._health = health.HealthServicer()
         self._healthy: frozenset[str] = frozenset()
-        epochs = Epochs(device=options.device, store=store, threads=options.threads,
-                        max_message_bytes=options.max_message_bytes, changed=self._changed)
+        epochs = Epochs(
+            device=options.device,
+            store=store,
+            threads=options.threads,
+            max_message_bytes=options.max_message_bytes,
+            changed=self._changed,
+        )
         self._server = grpc.server(
             ThreadPoolExecutor(_SERVER_THREADS, thread_name_prefix="server"),
             options=server_options(options.max_message_bytes, CONNECTION_AGE_S if credentials else None),
@@ -155,8 +160,9 @@ class Agent:
 def _require_own(credentials: Credentials, device: str) -> None:
     own = credentials.identity
     if (own.role, own.name) != ("device", device):
-        raise BadCredentials(f"the certificate is of {own}, this is device {device!r}; make one with "
-                             f"`placer certs agent {device}`")
+        raise BadCredentials(
+            f"the certificate is of {own}, this is device {device!r}; make one with `placer certs agent {device}`"
+        )
 
 
 def available_threads() -> int:

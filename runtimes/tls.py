@@ -170,8 +170,12 @@ class Credentials:
         left_s = material.ends_at_s - time.time()
         if left_s < _OLD_AGE * (material.ends_at_s - material.begins_at_s) and now - self._reminded_at >= _REMIND_S:
             self._reminded_at = now
-            _LOG.warning("%s: the certificate %s ends at %s; renew it", material.identity, self._files.certificate,
-                         _date(material.ends_at_s))
+            _LOG.warning(
+                "%s: the certificate %s ends at %s; renew it",
+                material.identity,
+                self._files.certificate,
+                _date(material.ends_at_s),
+            )
 
 
 def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
@@ -197,16 +201,19 @@ def _read(files: CredentialFiles, *, serves: bool) -> Material:
     except OSError as error:
         raise BadCredentials(f"{error.filename}: cannot be read: {error.strerror}") from error
     if os.name == "posix" and mode & 0o007:
-        raise BadCredentials(f"{files.key}: every user of this machine can use the private key (mode {mode:04o}); "
-                             f"chmod 600 {files.key}")
+        raise BadCredentials(
+            f"{files.key}: every user of this machine can use the private key (mode {mode:04o}); chmod 600 {files.key}"
+        )
     facts = _greet(files, authority, serves=serves)
     # ssl reads the files itself: they must be those that were read above.
     if _signature(files) != before:
         raise BadCredentials(f"{files.certificate}: it is being written; try again")
     names = [value for kind, value in facts["subjectAltName"] if kind == "URI"]
     if len(names) != 1:
-        raise BadCredentials(f"{files.certificate}: it carries {len(names)} SPIFFE identities instead of one; "
-                             "make it with `placer certs`")
+        raise BadCredentials(
+            f"{files.certificate}: it carries {len(names)} SPIFFE identities instead of one; "
+            "make it with `placer certs`"
+        )
     return Material(
         authority=authority, certificate=certificate, key=key, identity=parse_identity(names[0]),
         begins_at_s=ssl.cert_time_to_seconds(facts["notBefore"]), ends_at_s=ssl.cert_time_to_seconds(facts["notAfter"]),
@@ -239,8 +246,9 @@ def _greet(files: CredentialFiles, authority: bytes, *, serves: bool) -> dict[st
             if all(done):
                 break
     except ssl.SSLCertVerificationError as error:
-        raise BadCredentials(f"{files.certificate}: {error.verify_message}, says the authority {files.authority} "
-                             f"at {_date(time.time())}") from error
+        raise BadCredentials(
+            f"{files.certificate}: {error.verify_message}, says the authority {files.authority} at {_date(time.time())}"
+        ) from error
     except ssl.SSLError as error:
         raise BadCredentials(f"{files.certificate}: {error.reason}") from error
     return ends[1].getpeercert() or {}
