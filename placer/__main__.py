@@ -36,8 +36,6 @@ def main() -> int:
     """
     # gRPC writes lines of its own about agents that are not there; what they say is in our message.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # ONNX Runtime reports its use to its maker unless told not to; a plan keeps data where its rules say.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     # Agents are stopped and folders removed by leaving `with` statements, which a bare SIGTERM would not do.
     endings = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     for number in endings:

@@ -85,10 +85,10 @@ def _start(device: str, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _environment() -> dict[str, str]:
-    """Let the child import the same packages as this process, wherever they were found, and report to nobody."""
+    """Let the child import the same packages as this process, wherever they were found."""
     root = str(Path(__file__).resolve().parent.parent)
     path = os.environ.get("PYTHONPATH")
-    return {"ORT_DISABLE_TELEMETRY": "1", **os.environ, "PYTHONPATH": root if not path else f"{root}{os.pathsep}{path}"}
+    return {**os.environ, "PYTHONPATH": root if not path else f"{root}{os.pathsep}{path}"}
 
 
 def _address(device: str, process: subprocess.Popen[bytes], folder: Path) -> str:

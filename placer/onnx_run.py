@@ -25,7 +25,7 @@ def onnx_runtime() -> Any:
         It is not installed.
     """
     try:
-        import onnxruntime
+        from runtimes.executors.ort import onnxruntime
     except ImportError as error:
         raise ProblemError(
             "running a model on this host needs ONNX Runtime; install it: pip install 'placer-joules[onnx]'"

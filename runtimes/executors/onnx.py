@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runtimes.errors import BadManifest, DeadlineExceeded, Failed, MissingExtra
 
 try:
-    import onnxruntime
+    from runtimes.executors.ort import onnxruntime
 except ImportError as error:
     raise MissingExtra(
         f"ONNX segments need ONNX Runtime ({error}): pip install 'placer-joules[onnx]' on this device"
