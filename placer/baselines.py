@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import fsum, inf
 from typing import TYPE_CHECKING
 
+from placer import rules
 from placer.evaluate import evaluate, evaluate_flow, within
 from placer.plan import Baseline
 
@@ -23,23 +24,44 @@ _MOST_PREFIXES = 400
 
 
 def all_on(flow: FlowIndex, device: int) -> Choice | None:
-    """Every op on one device, each in its cheapest mode there; sources and sinks stay. None if an op cannot."""
+    """Every op on one device, in one mode where one can run them all; sources and sinks stay. None if an op cannot."""
     return _prefix(flow, flow.size, device, device)
 
 
 def _prefix(flow: FlowIndex, count: int, first: int, second: int) -> Choice | None:
     """Put the first `count` ops of the file on one device, the rest on another."""
-    choice = []
-    for v, options in enumerate(flow.options):
+    head = _in_one_mode(flow, range(count), first)
+    tail = _in_one_mode(flow, range(count, flow.size), second)
+    return None if head is None or tail is None else (*head, *tail)
+
+
+def _in_one_mode(flow: FlowIndex, ops: range, device: int) -> Choice | None:
+    """Choose options of some ops on a device: all of the mode with the least joules, for each change costs a segment.
+
+    Where no mode can run them all, each op takes its cheapest; None if an op has no option there.
+    """
+    totals: dict[int, float] = {}
+    cheapest: list[int] = []
+    of_mode: list[dict[int, int]] = []
+    for v in ops:
+        options = flow.options[v]
         if flow.is_endpoint[v]:
-            choice.append(0)
+            cheapest.append(0)
+            of_mode.append({})
             continue
-        wanted = first if v < count else second
-        here = [o for o, option in enumerate(options) if option.device == wanted]
+        here = {option.mode: o for o, option in enumerate(options) if option.device == device}
         if not here:
             return None
-        choice.append(min(here, key=lambda o, options=options: (options[o].joules, options[o].seconds)))  # type: ignore[misc]
-    return tuple(choice)
+        cheapest.append(min(here.values(), key=lambda o, options=options: (options[o].joules, options[o].seconds)))  # type: ignore[misc]
+        of_mode.append(here)
+    for mode in set.intersection(*(set(here) for here in of_mode if here)) if any(of_mode) else set():
+        totals[mode] = fsum(
+            flow.share[v] * flow.options[v][here[mode]].joules for v, here in zip(ops, of_mode, strict=True) if here
+        )
+    if not totals:
+        return tuple(cheapest)
+    best = min(sorted(totals), key=lambda mode: totals[mode])
+    return tuple(here[best] if here else 0 for here in of_mode)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -192,6 +214,10 @@ def _judge(index: ProblemIndex, name: str, choices: Sequence[Choice | None], mea
     if any(choice is None for choice in choices):
         return Baseline(name=name, objective=None, broken=("an op has no option there",))
     evaluation: Evaluation = evaluate(index, [c for c in choices if c is not None])
+    unlinked = [v.rule for v in evaluation.violations if v.rule.startswith(rules.NO_LINK)]
+    if unlinked:
+        # Without the link there is no transfer to count: the joules would look better than any real placement's.
+        return Baseline(name=name, objective=None, broken=tuple(dict.fromkeys(unlinked)))
     return Baseline(
         name=name,
         objective=evaluation.objective,

@@ -332,7 +332,7 @@ def _violations(index: ProblemIndex, choices: Sequence[Choice], result: Evaluati
             else:
                 producer = flow.tensors[t].producer
                 sender = index.devices[flow.options[producer][choice[producer]].device].name
-                found.append(Violation(f"no link from {sender!r} to {name!r}", 1.0, 0.0))
+                found.append(Violation(rules.no_link(sender, name), 1.0, 0.0))
         for group in flow.flow.colocate:
             places = {flow.options[flow.position[n]][choice[flow.position[n]]].device for n in group}
             if len(places) > 1:

@@ -30,6 +30,15 @@ def kept_off(flow: str, device: str) -> str:
     return f"not_on of flow {flow!r} for {device!r}"
 
 
+NO_LINK = "no link from "
+"""How the name of a missing link begins; links cannot be given up like rules."""
+
+
+def no_link(source: str, target: str) -> str:
+    """Name what forbids to send from one device to another that no link joins."""
+    return f"{NO_LINK}{source!r} to {target!r}"
+
+
 def colocated(flow: str, group: Collection[str]) -> str:
     """Name of a colocation group."""
     return f"colocate of flow {flow!r}: {', '.join(group)}"

@@ -10,6 +10,6 @@ import os
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-import onnxruntime  # noqa: E402  after the switch, which is read at import
+import onnxruntime
 
 __all__ = ["onnxruntime"]
