@@ -5,7 +5,7 @@ prediction is made before its run. The process times in `placer.emulation.predic
 even number alone. A cell is disturbed, and measured again up to twice, where the padded segments, whose time is known,
 came out more than 10 % late: a rule that does not look at what is predicted.
 
-    python benchmarks/emulation.py [--only N ...] [--json FILE] [--write docs/emulation.md]
+    python benchmarks/emulation.py [--only [N ...]] [--json FILE] [--write docs/emulation.md]
 """
 
 from __future__ import annotations
@@ -230,7 +230,9 @@ def _p90(ordered: list[float]) -> float:
 def main() -> int:
     """Measure the cells asked for and print or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=int, nargs="+", help="numbers of the cells to measure")
+    parser.add_argument(
+        "--only", type=int, nargs="*", help="numbers of the cells to measure; none to write what FILE has"
+    )
     parser.add_argument("--json", type=Path, help="keep the outcomes in this file, and those it has of other cells")
     parser.add_argument("--write", type=Path, help="put the tables into this document")
     given = parser.parse_args()

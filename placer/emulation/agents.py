@@ -56,7 +56,7 @@ def start_agents(topology: Topology, network: Network, folder: Path) -> Mapping[
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=_environment(),
+                    env=child_environment(),
                 ),
             )
     deadline = time.monotonic() + _START_S
@@ -69,8 +69,8 @@ def start_agents(topology: Topology, network: Network, folder: Path) -> Mapping[
     return {device: topology.agent(device) for device in topology.devices}
 
 
-def _environment() -> dict[str, str]:
-    """Let agents import the same packages as this process, wherever they were found, and report to nobody."""
+def child_environment() -> dict[str, str]:
+    """Let processes import the same packages as this process, wherever they were found, and report to nobody."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.environ.get("PYTHONPATH")
     return {"ORT_DISABLE_TELEMETRY": "1", **os.environ, "PYTHONPATH": root if not path else f"{root}{os.pathsep}{path}"}

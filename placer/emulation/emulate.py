@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import msgspec
 
 from placer import errors
 from placer.assign import assign, load_models
+from placer.emulation.agents import child_environment
 from placer.emulation.isolation import isolating_command
 from placer.emulation.job import LENGTH_BYTES, Done, Job, Message, Said, pack
 from placer.emulation.network import find_wire
@@ -105,13 +104,10 @@ def _padded(plan: Plan, assignment: Assignment) -> Assignment:
 
 def _run(job: bytes, tell: Callable[[str], None]) -> Emulation:
     command = [*isolating_command(), sys.executable, "-m", "placer.emulation.inside"]
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.environ.get("PYTHONPATH")
-    environment = {**os.environ, "PYTHONPATH": root if not path else f"{root}{os.pathsep}{path}"}
     with tempfile.TemporaryFile() as words:
         # Of its own process group, so that Ctrl-C reaches us first.
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, env=environment,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, env=child_environment(),
             start_new_session=True,
         )  # fmt: skip
         try:

@@ -61,7 +61,6 @@ class Lane:
     queue_s: float
     medium: Medium
     cut: bool = False
-    dropped: int = 0
     _under_way: deque[tuple[float, bytes]] = field(default_factory=deque)
 
     def accept(self, packet: bytes, size_bytes: int, now: float) -> None:
@@ -70,7 +69,6 @@ class Lane:
             return
         start = max(now, self.medium.free_at)
         if start - now > self.queue_s:
-            self.dropped += 1
             return
         self.medium.free_at = start + size_bytes / self.bytes_per_s
         self._under_way.append((self.medium.free_at + self.latency_s, packet))

@@ -138,18 +138,14 @@ def lay_network(problem: Problem, used: Collection[str]) -> Topology:
 
 
 def _wire(number: int, ends: tuple[str, str], given: Mapping[tuple[str, str], Link]) -> Wire:
-    there, back = given.get(ends), given.get(ends[::-1])
-    forward = there or back
-    backward = back or there
-    assert forward is not None
-    assert backward is not None
+    back = ends[::-1]
     names = (f"w{number}a", f"w{number}b")
     return Wire(
         number=number,
         ends=ends,
         lanes=(
-            _lane(forward, *names, f"w{number} there" if forward is not there else None),
-            _lane(backward, *names[::-1], f"w{number} back" if backward is not back else None),
+            _lane(given.get(ends) or given[back], *names, None if ends in given else f"w{number} there"),
+            _lane(given.get(back) or given[ends], *names[::-1], None if back in given else f"w{number} back"),
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -69,10 +70,13 @@ def test_two_devices_and_a_slow_link(two):
 
 
 def test_three_devices_and_a_cut_that_every_request_after_it_reports(three):
-    done = three.placer("emulate", "site.yaml", "plan.json", "--duration", 6, "--cut", "gpu:box@3", "--json")
-    assert done.code == 0
-    assert done.document["cuts"] == [{"link": "gpu:box", "at_s": 3.0}]
-    (flow,) = done.document["flows"]
+    done = three.placer("emulate", "site.yaml", "plan.json", "--duration", 6, "--cut", "gpu:box@3", "-o", "seen.json")
+    assert (done.code, done.err) == (0, "")
+    for words in ("3 emulated devices: camera, box, gpu", "was cut at 3 s", "cold connections", "predicted here"):
+        assert words in done.out
+    seen = json.loads((three.folder / "seen.json").read_text())
+    assert seen["cuts"] == [{"link": "gpu:box", "at_s": 3.0}]
+    (flow,) = seen["flows"]
     assert flow["answered"] >= 3
     assert len(flow["failures"]) == flow["sent"] - flow["answered"] >= 3
     for failure in flow["failures"]:
@@ -80,38 +84,30 @@ def test_three_devices_and_a_cut_that_every_request_after_it_reports(three):
         assert "gpu" in failure["error"]
 
 
-def test_the_table_says_what_was_cut_and_what_failed(three):
-    done = three.placer("emulate", "site.yaml", "plan.json", "--duration", 4, "--cut", "box:gpu@2")
-    assert done.code == 0
-    for words in ("3 emulated devices: camera, box, gpu", "was cut at 2 s", "cold connections", "predicted here"):
-        assert words in done.out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
+def test_refusals(two):
+    refused = [
         (["--cut", "camera:moon@1"], "no link of the emulated site; give one of camera:box"),
         (["--cut", "camera:box"], "give DEVICE:DEVICE@SECONDS"),
         (["--cut", "camera:box@30"], "outside the 20 s"),
         (["--duration", "1"], "give a duration of at least 1.5 s"),
         (["--input", "nothing.npy"], "nothing.npy"),
-    ],
-)
-def test_refusals(two, arguments, words):
-    done = two.placer("emulate", "site.yaml", "plan.json", *arguments)
-    assert done.code == 2
-    assert words in done.err
-
-
-def test_a_plan_of_another_site_is_refused(two):
+    ]
+    for arguments, words in refused:
+        done = two.placer("emulate", "site.yaml", "plan.json", *arguments)
+        assert done.code == 2, arguments
+        assert words in done.err
     two.site("name: box", "name: crate")
-    two.write(
-        "site.yaml",
-        (two.folder / "site.yaml").read_text().replace("to: box", "to: crate").replace("sink: box", "sink: crate"),
-    )
+    text = (two.folder / "site.yaml").read_text()
+    two.write("site.yaml", text.replace("to: box", "to: crate").replace("sink: box", "sink: crate"))
     done = two.placer("emulate", "site.yaml", "plan.json")
     assert done.code == 2
     assert "the plan has devices ['box'], which this site has not" in done.err
+
+
+def test_requests_that_fail_though_nothing_was_cut_are_an_error(two):
+    done = two.placer("emulate", "site.yaml", "plan.json", "--duration", 2, "--deadline", 0.001)
+    assert done.code == 4
+    assert "failed though nothing was cut" in done.err
 
 
 def outside(two, prefix: list[str]) -> subprocess.CompletedProcess[str]:
@@ -144,18 +140,40 @@ def test_a_kernel_that_permits_none_is_named_as_the_reason(two):
     assert "run as root, allow user namespaces" in done.stderr
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_nothing_outlives_the_command(two, how):
+def test_nothing_outlives_a_command_that_is_interrupted(two):
     process = two.start("emulate", "site.yaml", "plan.json", "--duration", "60")
     try:
         wait_for(lambda: sum("runtimes" in command_line(p) for p in below(process.pid)) >= 2, 60)
         family = below(process.pid)
     finally:
-        process.send_signal(how)
-    if how == signal.SIGKILL:
-        process.communicate(timeout=30)
-    else:
-        assert finish(process).code == 128 + how
+        process.send_signal(signal.SIGINT)
+    assert finish(process).code == 130
+    wait_for(lambda: not [p for p in family if command_line(p)], 10)
+
+
+def test_nothing_outlives_a_command_that_is_killed(two):
+    # While requests run: before, the next line of progress would end it anyway.
+    program = """
+import functools
+from placer.emulation.emulate import emulate
+from placer.plan import read_plan
+emulate(read_plan("plan.json"), duration_s=300, progress=functools.partial(print, flush=True))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=two.folder,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert any(line.startswith("running 1 flows") for line in process.stdout)
+        family = below(process.pid)
+        assert sum("runtimes" in command_line(p) for p in family) >= 2
+    finally:
+        process.kill()
+        process.communicate()
     wait_for(lambda: not [p for p in family if command_line(p)], 30)
 
 
