@@ -11,6 +11,7 @@ from placer.errors import Infeasible, NoPlanFound
 
 if TYPE_CHECKING:
     from placer.index import ProblemIndex
+    from placer.solver.conflict import Amount
     from placer.solver.outcome import Outcome
 
 
@@ -33,6 +34,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     flows: tuple[FlowAnswer, ...]
     conflict: tuple[str, ...]
+    amounts: tuple[Amount, ...] = ()
 
 
 class NoAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,17 +42,20 @@ class NoAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Literal["infeasible", "unknown"]
     conflict: tuple[str, ...]
+    amounts: tuple[Amount, ...] = ()
 
     @classmethod
     def of(cls, error: Infeasible | NoPlanFound) -> NoAnswer:
         """Say why there is no plan: proven to be impossible, or not found in time."""
         if isinstance(error, Infeasible):
-            return cls(status="infeasible", conflict=error.conflict)
+            return cls(status="infeasible", conflict=error.conflict, amounts=error.amounts)
         return cls(status="unknown", conflict=())
 
 
-def make_answer(index: ProblemIndex, outcome: Outcome, conflict: tuple[str, ...] = ()) -> Answer:
-    """Write an outcome down in the names of the problem."""
+def make_answer(
+    index: ProblemIndex, outcome: Outcome, conflict: tuple[str, ...] = (), amounts: tuple[Amount, ...] = ()
+) -> Answer:
+    """Write an outcome down in the names of the problem, and why there is no plan if there is none."""
     flows: tuple[FlowAnswer, ...] = ()
     if outcome.choices is not None and outcome.evaluation is not None:
         flows = tuple(
@@ -70,4 +75,5 @@ def make_answer(index: ProblemIndex, outcome: Outcome, conflict: tuple[str, ...]
         seconds=outcome.seconds,
         flows=flows,
         conflict=conflict,
+        amounts=amounts,
     )

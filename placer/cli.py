@@ -10,6 +10,7 @@ import typer
 from placer.cli_catalog import catalog
 from placer.cli_certs import certs
 from placer.cli_emulate import emulate_command
+from placer.cli_explain import explain_command, pareto_command
 from placer.cli_run import Json, deploy_command, run_command
 from placer.errors import Infeasible, NoPlanFound, ProblemError
 from placer.terminal import Terminal, private_stdout, require_folder, write_file
@@ -108,7 +109,7 @@ def solve_command(
     from placer.plan import encode_plan
     from placer.problem import read_problem
     from placer.report import plan_tables, verdict
-    from placer.solver.conflict import find_conflict
+    from placer.solver.conflict import find_amounts, find_conflict
     from placer.solver.find import find
 
     terminal: Terminal = context.obj
@@ -124,17 +125,18 @@ def solve_command(
         )
         terminal.progress("looking for the rules in conflict")
         conflict = find_conflict(index.problem) if outcome.status == "infeasible" else ()
+        amounts = find_amounts(index.problem, conflict, time_limit_s=time_limit) if conflict else ()
     plan: Plan | None = None
     if outcome.choices is not None and outcome.evaluation is not None:
         plan = assemble(index, outcome.choices, outcome.evaluation, outcome.bound)
         if output is not None:
             write_file(output, encode_plan(plan))
     if json:
-        terminal.json(make_answer(index, outcome, conflict))
+        terminal.json(make_answer(index, outcome, conflict, amounts))
     elif plan is not None:
         terminal.show(*plan_tables(plan), verdict(plan))
     if outcome.status == "infeasible":
-        raise Infeasible(conflict)
+        raise Infeasible(conflict, amounts)
     if outcome.status == "unknown":
         raise NoPlanFound(f"no plan was found in {outcome.seconds:.2g} s, nor a proof that none exists; give more time")
 
@@ -142,6 +144,8 @@ def solve_command(
 app.command("deploy")(deploy_command)
 app.command("run")(run_command)
 app.command("emulate")(emulate_command)
+app.command("explain")(explain_command)
+app.command("pareto")(pareto_command)
 
 
 @app.command("demo")

@@ -55,6 +55,14 @@ def factors(problem: Problem, objective: Objective) -> Factors:
     )
 
 
+def per_inference(problem: Problem, objective: Objective) -> tuple[float, str]:
+    """Return factor and unit in which people read a value: per inference where there is one flow, else per second."""
+    rate_hz = problem.flows[0].rate_hz
+    if objective == "latency_s" or len(problem.flows) > 1 or rate_hz == 0:
+        return 1.0, UNITS[objective]
+    return 1 / rate_hz, {"energy_j": "J", "carbon_g": "g"}.get(objective, "")
+
+
 def asked(problem: Problem) -> Iterator[tuple[str, Objective]]:
     """Name what asks for carbon or cost: the objective or a cap, and which total it is."""
     if problem.objective in FIGURES:

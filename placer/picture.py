@@ -1,4 +1,4 @@
-"""Draws a plan as a picture: when each device and link works, and where the joules go."""
+"""Draws plans and fronts as pictures: when each device and link works, where the joules go, what can be traded."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from placer.errors import ProblemError
+from placer.objective import per_inference
 
 if TYPE_CHECKING:
+    from placer.pareto import Front
     from placer.plan import FlowPlan, Plan
+    from placer.problem import Objective
 
 _SUFFIXES = (".svg", ".png", ".pdf")
 _COLOURS = {
@@ -38,6 +41,44 @@ def draw_plan(plan: Plan, path: str | Path) -> None:
     ProblemError
         The suffix is another, matplotlib is missing, or the file cannot be written.
     """
+    target, new_figure = _target(path)
+    shown = plan.flows[:6]
+    figure = new_figure(figsize=(10, 2.2 + 1.8 * len(shown)), layout="constrained")
+    axes = figure.subplots(len(shown) + 1, 1, squeeze=False)[:, 0]
+    for flow, axis in zip(shown, axes, strict=False):
+        _schedule(flow, axis)
+    _power(plan, axes[-1])
+    more = f" (the first {len(shown)} of {len(plan.flows)} flows)" if len(plan.flows) > len(shown) else ""
+    figure.suptitle(f"{plan.name or 'plan'}: {plan.status}{more}")
+    _save(figure, target)
+
+
+def draw_front(front: Front, path: str | Path) -> None:
+    """Draw the plans of a front as points and what they allow as a staircase; arguments and errors as `draw_plan`."""
+    target, new_figure = _target(path)
+    figure = new_figure(figsize=(7, 4.5), layout="constrained")
+    axis = figure.subplots()
+    scales = [_readable(front, objective) for objective in (front.second, front.first)]
+    across, up = ([v[i] * factor for v in front.values] for i, (factor, _) in ((1, scales[0]), (0, scales[1])))
+    axis.step(across, up, where="pre", color=_COLOURS["segment"], linewidth=1.5)
+    axis.plot(across, up, "o", color=_COLOURS["compute"])
+    axis.set_xlabel(scales[0][1])
+    axis.set_ylabel(scales[1][1])
+    axis.set_title(f"{len(front)} plans, {'all there are' if front.complete else 'not all there are'}", loc="left")
+    _save(figure, target)
+
+
+def _readable(front: Front, objective: Objective) -> tuple[float, str]:
+    """Return the factor and the words for an axis."""
+    factor, unit = per_inference(front.plans[0].problem, objective)
+    name = objective.partition("_")[0]
+    if objective == "latency_s":
+        return factor * 1e3, f"{name}, ms"
+    return factor, f"{name}, {unit} per inference" if unit in ("J", "g", "") else f"{name}, {unit}"
+
+
+def _target(path: str | Path) -> tuple[Path, Any]:
+    """Return where to save, and matplotlib's class of figures."""
     target = Path(path)
     if target.suffix not in _SUFFIXES:
         raise ProblemError(f"{path}: the suffix {target.suffix!r} names no picture; give one of {', '.join(_SUFFIXES)}")
@@ -45,18 +86,14 @@ def draw_plan(plan: Plan, path: str | Path) -> None:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise ProblemError("pictures need matplotlib: pip install 'placer-joules[report]'") from None
-    shown = plan.flows[:6]
-    figure = Figure(figsize=(10, 2.2 + 1.8 * len(shown)), layout="constrained")
-    axes = figure.subplots(len(shown) + 1, 1, squeeze=False)[:, 0]
-    for flow, axis in zip(shown, axes, strict=False):
-        _schedule(flow, axis)
-    _power(plan, axes[-1])
-    more = f" (the first {len(shown)} of {len(plan.flows)} flows)" if len(plan.flows) > len(shown) else ""
-    figure.suptitle(f"{plan.name or 'plan'}: {plan.status}{more}")
+    return target, Figure
+
+
+def _save(figure: Any, target: Path) -> None:
     try:
         figure.savefig(target)
     except OSError as error:
-        raise ProblemError(f"{path}: cannot be written: {error.strerror}; choose another path") from None
+        raise ProblemError(f"{target}: cannot be written: {error.strerror}; choose another path") from None
 
 
 def _schedule(flow: FlowPlan, axis: Any) -> None:

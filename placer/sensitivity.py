@@ -18,6 +18,8 @@ from placer.solver.least import STEP, least
 
 if TYPE_CHECKING:
     from placer.problem import Objective, Problem
+    from placer.solver.least import Least
+    from placer.solver.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class Sensitivity:
     looser
         The step above `limit`; None if no limit, however loose, gains anything.
     proven
-        Whether `value` and `least_limit` are proven within 1e-6.
+        Whether all of this is proven within 1e-6, the steps that are None among it.
     """
 
     rule: str
@@ -103,7 +105,7 @@ def sensitivity(problem: Problem, rule: str, *, time_limit_s: float = 60.0, seed
     if now is None:
         raise NoPlanFound("the problem has no plan, or none was found in time: there is nothing to compare with")
     tighter = asker.at(now.limit * (1 - STEP)) if now.limit > 0 else None
-    looser = asker.below(now.objective * (1 - 2 * STEP))
+    looser = asker.better(now.objective)
     return Sensitivity(
         rule=rule,
         limit=known[rule][0],
@@ -113,7 +115,7 @@ def sensitivity(problem: Problem, rule: str, *, time_limit_s: float = 60.0, seed
         least_limit=now.limit,
         tighter=_slope(tighter, now),
         looser=_slope(looser, now),
-        proven=now.proven,
+        proven=asker.proven,
     )
 
 
@@ -129,28 +131,41 @@ class _Asker:
 
     def __init__(self, problem: Problem, rule: str, time_limit_s: float, seed: int) -> None:
         self.problem, self.rule, self.time_limit_s, self.seed = problem, rule, time_limit_s, seed
+        self.proven = True
+        """Whether every answer so far was proven."""
 
     def at(self, limit: float) -> Step | None:
         """Find the best objective under a limit, and the least limit that allows it."""
-        outcome = find(
-            ProblemIndex(rules.with_limit(self.problem, self.rule, limit)),
-            time_limit_s=self.time_limit_s,
-            seed=self.seed,
-        )
+        outcome = self._find(rules.with_limit(self.problem, self.rule, limit))
         if outcome.evaluation is None:
             return None
-        return self._least(outcome.evaluation.objective, outcome.status == "optimal")
-
-    def below(self, value: float) -> Step | None:
-        """Find the least limit that allows an objective of at most `value`, and the best objective there."""
-        found = least(with_cap(self.problem, self.problem.objective, value), self.rule, time_limit_s=self.time_limit_s)
+        value = outcome.evaluation.objective
+        found = self._least(value)
         if found is None:
             return None
-        step = self.at(found.value)
-        return None if step is None else replace(step, proven=step.proven and found.proven)
+        proven = outcome.status == "optimal" and found.proven
+        return Step(limit=found.value, objective=value, per_unit=0.0, proven=proven)
 
-    def _least(self, value: float, proven: bool) -> Step | None:
-        found = least(with_cap(self.problem, self.problem.objective, value), self.rule, time_limit_s=self.time_limit_s)
-        if found is None:
+    def better(self, value: float) -> Step | None:
+        """Find the least limit that allows a smaller objective than `value`, and the best objective there."""
+        outcome = self._find(rules.without(self.problem, {self.rule}))
+        below = value * (1 - 2 * STEP)
+        if outcome.evaluation is None or outcome.evaluation.objective > below:
             return None
-        return Step(limit=found.value, objective=value, per_unit=0.0, proven=proven and found.proven)
+        found = self._least(below)
+        return None if found is None else self.at(found.value)
+
+    def _find(self, problem: Problem) -> Outcome:
+        outcome = find(ProblemIndex(problem), time_limit_s=self.time_limit_s, seed=self.seed)
+        self.proven = self.proven and outcome.status in ("optimal", "infeasible")
+        return outcome
+
+    def _least(self, most: float) -> Least | None:
+        """Find the least limit that allows an objective of at most `most`."""
+        capped = with_cap(self.problem, self.problem.objective, most)
+        try:
+            found = least(capped, self.rule, time_limit_s=self.time_limit_s)
+        except NoPlanFound:
+            found = None
+        self.proven = self.proven and found is not None and found.proven
+        return found

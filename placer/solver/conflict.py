@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from placer import rules
+from placer.errors import NoPlanFound
 from placer.index import ProblemIndex
 from placer.solver.find import find
 from placer.solver.least import least
@@ -124,13 +125,15 @@ def _amount(problem: Problem, rule: str, innocent: set[str], time_limit_s: float
     if limit is None:
         enough = not _impossible(rules.without(problem, {rule}), time_limit_s)
         return Amount(rule=rule, limit=None, unit="", needed=None, bound=None, enough=enough)
-    found, enough = least(problem, rule, time_limit_s=time_limit_s), True
-    if found is None:
-        # Another conflict stands in the way: within this one alone there must be an answer.
-        found, enough = least(rules.without(problem, innocent), rule, time_limit_s=time_limit_s), False
-    if found is None:
-        return Amount(rule=rule, limit=limit, unit=unit, needed=None, bound=None, enough=False)
-    return Amount(rule=rule, limit=limit, unit=unit, needed=found.value, bound=found.bound, enough=enough)
+    nothing = Amount(rule=rule, limit=limit, unit=unit, needed=None, bound=None, enough=False)
+    try:
+        found, enough = least(problem, rule, time_limit_s=time_limit_s), True
+        if found is None:
+            # Another conflict stands in the way: within this one alone there must be an answer.
+            found, enough = least(rules.without(problem, innocent), rule, time_limit_s=time_limit_s), False
+    except NoPlanFound:
+        return nothing
+    return nothing if found is None else replace(nothing, needed=found.value, bound=found.bound, enough=enough)
 
 
 def _impossible(problem: Problem, time_limit_s: float) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from placer.baselines import starting_choices
@@ -41,7 +43,7 @@ def find(
         With status, choices, bound and seconds.
     """
     if len(index.flows) == 1:
-        return _of_one_flow(index, solve_flow(index, time_limit_s=time_limit_s, gap=gap, seed=seed, progress=progress))
+        return _one_flow(index, time_limit_s, gap, seed, progress)
     return search(
         index,
         starts=starting_choices(index),
@@ -50,6 +52,63 @@ def find(
         seed=seed,
         progress=progress,
     )
+
+
+_FIRST_S = 2.0
+"""Seconds that the one-flow solver has before the MILP gets a turn: it is done by then, or the case is odd."""
+
+_PAIRS = 50_000
+"""Pairs of options, over all edges, up to which the MILP is worth building."""
+
+
+def _one_flow(
+    index: ProblemIndex, time_limit_s: float, gap: float, seed: int, progress: Callable[[float, float], None] | None
+) -> Outcome:
+    """Let the one-flow solver and the MILP take turns, each four times as long as before, until one has the proof.
+
+    The one-flow solver is much faster nearly always; where a limit lies a hair below what some choice reaches, the
+    MILP's cuts can settle in a second what the other's branches cannot in a minute. Bounds of both are valid, so
+    the best choice and the best bound of either count.
+    """
+    begin = time.monotonic()
+    flow = index.flows[0]
+    pairs = sum(len(flow.options[u]) * len(flow.options[v]) for v in range(flow.size) for u in flow.predecessors[v])
+    turn_s = min(time_limit_s, _FIRST_S) if pairs <= _PAIRS else time_limit_s
+    best = Outcome("unknown", None, None, 0.0, 0.0, 0)
+    exact = True
+    while True:
+        started = time.monotonic()
+        if exact:
+            found = _of_one_flow(index, solve_flow(index, time_limit_s=turn_s, gap=gap, seed=seed, progress=progress))
+        else:
+            starts = [*starting_choices(index), *([best.choices] if best.choices else [])]
+            found = search(index, starts=starts, time_limit_s=turn_s, gap=gap, seed=seed, progress=progress)
+        now = time.monotonic()
+        best = _better(best, found, now - begin)
+        left_s = time_limit_s - (now - begin)
+        done = best.status == "infeasible" or (best.gap is not None and best.gap <= gap)
+        # Who ends early without a proof was interrupted.
+        if done or left_s <= 0 or now - started < 0.9 * turn_s:
+            return best
+        if not exact:
+            turn_s *= 4
+        turn_s, exact = min(turn_s, left_s), not exact
+
+
+def _better(known: Outcome, found: Outcome, seconds: float) -> Outcome:
+    """Join what two searches of the same problem know: the better choice, the higher bound."""
+    if found.status == "infeasible":
+        return replace(found, seconds=seconds)
+    bound, rounds = max(known.bound, found.bound), known.rounds + found.rounds
+    ahead = found.evaluation is not None and (
+        known.evaluation is None or found.evaluation.objective < known.evaluation.objective
+    )
+    choices, evaluation = (found.choices, found.evaluation) if ahead else (known.choices, known.evaluation)
+    if evaluation is None:
+        return Outcome("unknown", None, None, bound, seconds, rounds)
+    bound = min(bound, evaluation.objective)
+    status: Status = "optimal" if relative_gap(evaluation.objective, bound) <= OPTIMALITY_GAP else "feasible"
+    return Outcome(status, choices, evaluation, bound, seconds, rounds)
 
 
 def _of_one_flow(index: ProblemIndex, found: FlowSolution) -> Outcome:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from placer import rules
+from placer.errors import NoPlanFound
 from placer.evaluate import evaluate, used
 from placer.index import ProblemIndex
 from placer.objective import TOTALS
@@ -66,19 +67,27 @@ def least(problem: Problem, rule: str, *, time_limit_s: float = 30.0) -> Least |
     Returns
     -------
     Least or None
-        None if there is no plan even without the rule, or none was found in time.
+        None if there is no plan even without the rule.
+
+    Raises
+    ------
+    NoPlanFound
+        No plan was found in time, nor a proof that there is none.
     """
     free = rules.without(problem, {rule})
     objective = _objective(problem, rule)
     if objective is not None:
         outcome = find(ProblemIndex(msgspec.structs.replace(free, objective=objective)), time_limit_s=time_limit_s)
         if outcome.choices is None or outcome.evaluation is None:
+            _expect_proof(outcome, rule)
             return None
         return Least(value=outcome.evaluation.objective, bound=outcome.bound, choices=outcome.choices)
     judge = ProblemIndex(problem)
     end_s = time.monotonic() + time_limit_s
-    best = _any_plan(free, time_limit_s).choices
+    outcome = _any_plan(free, time_limit_s)
+    best = outcome.choices
     if best is None:
+        _expect_proof(outcome, rule)
         return None
     high, low, tried = reached(judge, best, rule), 0.0, False
     while high - low > STEP * high and (left_s := end_s - time.monotonic()) > 0:
@@ -94,6 +103,12 @@ def least(problem: Problem, rule: str, *, time_limit_s: float = 30.0) -> Least |
         else:
             break
     return Least(value=high, bound=low, choices=best)
+
+
+def _expect_proof(outcome: Outcome, rule: str) -> None:
+    """Tell no plan from no answer."""
+    if outcome.status != "infeasible":
+        raise NoPlanFound(f"{rule}: no plan was found in {outcome.seconds:.2g} s, nor a proof that there is none")
 
 
 def reached(index: ProblemIndex, choices: tuple[Choice, ...], rule: str) -> float:
