@@ -180,7 +180,9 @@ class Plan(_Part, frozen=True, kw_only=True):
     @property
     def identity(self) -> str:
         """Digest of the placement: equal for equal problems and choices."""
-        content = msgspec.json.encode([self.problem, [f.assignment for f in self.flows], self.models])
+        # Through the file's form and back: 1 and 1.0 are one number, but not one text.
+        problem = msgspec.json.decode(msgspec.json.encode(self.problem), type=Problem)
+        content = msgspec.json.encode([problem, [f.assignment for f in self.flows], self.models])
         return hashlib.sha256(content).hexdigest()[:16]
 
     def flow(self, name: str) -> FlowPlan:
