@@ -91,7 +91,14 @@ def random_flow(
 
 
 def random_problem(
-    seed: int, *, devices: int = 3, ops: int = 6, flows: int = 1, modes: int = 1, shares: bool = False
+    seed: int,
+    *,
+    devices: int = 3,
+    ops: int = 6,
+    flows: int = 1,
+    modes: int = 1,
+    shares: bool = False,
+    scarce: float = 0.1,
 ) -> Problem:
     """Draw a problem without caps; `with_caps` adds deadlines and limits that bite."""
     rng = random.Random(seed)
@@ -130,6 +137,8 @@ def random_problem(
     return Problem(
         devices=built,
         links=links,
-        flows=tuple(random_flow(rng, f"f{i}", names, ops=ops, modes=modes, shares=shares) for i in range(flows)),
+        flows=tuple(
+            random_flow(rng, f"f{i}", names, ops=ops, modes=modes, shares=shares, scarce=scarce) for i in range(flows)
+        ),
         limits=Limits(),
     )

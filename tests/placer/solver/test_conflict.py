@@ -1,0 +1,91 @@
+"""A conflict is a set of rules that cannot hold together, and no smaller one: brute force agrees."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import msgspec
+import pytest
+
+from placer import rules
+from placer.errors import Infeasible
+from placer.problem import Device, Flow, Link, Op, Option, Problem, Tensor
+from placer.solve import solve
+from placer.solver.conflict import find_conflict
+from tests.oracles.brute_force import brute_force, with_caps
+from tests.oracles.random_problem import random_problem
+
+replace = msgspec.structs.replace
+
+
+def _infeasible(count: int) -> list[Problem]:
+    found = []
+    seed = 0
+    while len(found) < count:
+        rng = random.Random(seed)
+        problem = with_caps(random_problem(seed, ops=3, flows=1 + seed % 2 if seed % 5 == 0 else 1), rng)
+        seed += 1
+        if brute_force(problem) is None:
+            found.append(problem)
+    return found
+
+
+@pytest.mark.parametrize("problem", _infeasible(20))
+def test_no_rule_of_a_conflict_can_be_left_out(problem: Problem) -> None:
+    conflict = find_conflict(problem)
+    if conflict[0].startswith("the links"):
+        assert brute_force(rules.without(problem, rules.names(problem))) is None
+        return
+    innocent = set(rules.names(problem)) - set(conflict)
+    assert brute_force(rules.without(problem, innocent)) is None
+    for rule in conflict:
+        assert brute_force(rules.without(problem, innocent | {rule})) is not None, rule
+
+
+def _two_rules() -> Problem:
+    """The camera is too slow for the deadline, and the frame must not be on the box."""
+    return Problem(
+        devices=(Device(name="camera", max_utilization=1e9), Device(name="box", max_utilization=1e9)),
+        links=(Link(source="camera", target="box", latency_s=0.0, bytes_per_s=1e6, energy_j_per_byte=0.0),),
+        flows=(
+            Flow(
+                name="f",
+                deadline_s=0.5,
+                ops=(
+                    Op(name="in", options=(Option(device="camera", mode="io", seconds=0.0, joules=0.0),)),
+                    Op(
+                        name="net",
+                        options=tuple(
+                            Option(device=d, mode="m", seconds=s, joules=1.0)
+                            for d, s in (("camera", 1.0), ("box", 0.1))
+                        ),
+                    ),
+                ),
+                tensors=(Tensor(name="frame", bytes=10.0, producer="in", consumers=("net",), not_on=("box",)),),
+            ),
+        ),
+    )
+
+
+def test_solve_names_the_rules_that_meet_head_on() -> None:
+    with pytest.raises(Infeasible) as refusal:
+        solve(_two_rules())
+    assert set(refusal.value.conflict) == {rules.deadline("f"), rules.kept_off("f", "box")}
+
+
+def test_an_op_that_nobody_can_run_is_named() -> None:
+    problem = _two_rules()
+    (flow,) = problem.flows
+    problem = replace(problem, flows=(replace(flow, ops=(flow.ops[0], replace(flow.ops[1], options=()))),))
+    with pytest.raises(Infeasible, match=re.escape("op 'net' of flow 'f' has no option")):
+        solve(problem)
+
+
+def test_missing_links_are_named_where_no_rule_is_to_blame() -> None:
+    problem = _two_rules()
+    (flow,) = problem.flows
+    far = replace(flow.ops[1], options=flow.ops[1].options[1:])
+    problem = replace(problem, links=(), flows=(replace(flow, ops=(flow.ops[0], far)),))
+    with pytest.raises(Infeasible, match="the links"):
+        solve(problem)
