@@ -276,8 +276,6 @@ def _bundles(
     for (d, name), who in users.items():
         if d in crowded and sizes[d, name] > 0:
             together.setdefault((d, tuple(sorted(who))), []).append(name)
-    bundles = tuple(
-        Bundle(d, sum(sizes[d, n] for n in names), who) for (d, who), names in together.items()
-    )
+    bundles = tuple(Bundle(d, sum(sizes[d, n] for n in names), who) for (d, who), names in together.items())
     at = {(d, n): b for b, ((d, _), names) in enumerate(together.items()) for n in names}
     return crowded, bundles, at

@@ -28,9 +28,7 @@ _SWEEPS = 20
 
 def weight_sizes(parts: Sequence[Part]) -> dict[str, float]:
     """Bytes of each weights_id of a site."""
-    return {
-        op.weights_id: op.weights_bytes for part in parts for op in part.flow.flow.ops if op.weights_id is not None
-    }
+    return {op.weights_id: op.weights_bytes for part in parts for op in part.flow.flow.ops if op.weights_id is not None}
 
 
 def pick_columns(
@@ -133,18 +131,16 @@ def _hold(
     for (d, name), who in holders.items():
         key = (d, tuple(who))
         together[key] = together.get(key, 0.0) + sizes[name]
-    for (d, who), size in together.items():
+    for (d, columns), size in together.items():
         if size <= 0:
             continue
         held = model.add_variable(lb=0.0, ub=1.0)
         memory[d].set_coefficient(held, size / (coupling.crowded[d] or 1.0))
-        for g, k in who:
+        for g, k in columns:
             model.add_linear_constraint(held >= taken[g][k])
 
 
-def _solve(
-    model: mathopt.Model, gap: float, seed: int, time_limit_s: float
-) -> dict[mathopt.Variable, float] | None:
+def _solve(model: mathopt.Model, gap: float, seed: int, time_limit_s: float) -> dict[mathopt.Variable, float] | None:
     """Solve in a thread, so that Ctrl-C is answered at once and not when the solver returns."""
     parameters = mathopt.SolveParameters(
         relative_gap_tolerance=gap,

@@ -128,7 +128,7 @@ class Master:
         dearest = sum(p.count * max(c.cost for c in cs) for p, cs in zip(self.parts, self.columns, strict=True))
         dearest += sum(self.coupling.on_cost.values())
         # Costs near 1 for the solver's tolerances; powers of ten, so that equal problems stay equal.
-        self._scale = 10.0 ** -np.floor(np.log10(dearest)) if dearest > 0 and base else 1.0
+        self._scale = float(10.0 ** -np.floor(np.log10(dearest))) if dearest > 0 and base else 1.0
         for variable, cost in self._costs.items():
             self._model.objective.set_linear_coefficient(variable, base * cost * self._scale)
         penalty = self.penalty * dearest * self._scale if base and dearest > 0 else 1.0
@@ -142,7 +142,7 @@ class Master:
         values, duals = result.variable_values(), result.dual_values()
 
         def price(row: mathopt.LinearConstraint, unit: float) -> float:
-            return max(0.0, -duals[row]) / (unit * self._scale)
+            return max(0.0, -float(duals[row])) / (unit * self._scale)
 
         prices = Prices(
             rows=np.array([price(row, u) for row, u in zip(self._rows, self._unit, strict=True)]),
@@ -156,14 +156,14 @@ class Master:
         )
         return Mix(
             objective=result.objective_value() / self._scale,
-            over=sum(values[v] for v in self._over),
+            over=float(sum(values[v] for v in self._over)),
             shares=tuple(tuple(values[v] for v in picks) for picks in self._picks),
             prices=prices,
         )
 
 
 def column_price(coupling: Coupling, g: int, column: Column, prices: Prices) -> float:
-    """What a column of part g costs one member at given prices: the bound's inner term."""
+    """Return what a column of part g costs one member at given prices: the bound's inner term."""
     rows = coupling.parts[g].rows
     return (
         prices.base * column.cost

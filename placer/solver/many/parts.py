@@ -114,9 +114,7 @@ def make_parts(index: ProblemIndex) -> tuple[Part, ...]:
     groups: dict[Hashable, list[int]] = {}
     for f, (devices, links) in enumerate(reached):
         groups.setdefault(_key(index, f, devices, links, sharing), []).append(f)
-    return tuple(
-        _part(index, tuple(members), *reached[members[0]], sharing, caps) for members in groups.values()
-    )
+    return tuple(_part(index, tuple(members), *reached[members[0]], sharing, caps) for members in groups.values())
 
 
 def _medium_caps(index: ProblemIndex) -> list[float]:
@@ -147,9 +145,7 @@ def _part(
     # Names are checked already; a problem of its own is made once per part and only its joules change later.
     bare = Problem(
         devices=tuple(index.devices[d] for d in devices),
-        links=tuple(
-            msgspec.structs.replace(index.links[k], max_utilization=caps[index.medium_of[k]]) for k in links
-        ),
+        links=tuple(msgspec.structs.replace(index.links[k], max_utilization=caps[index.medium_of[k]]) for k in links),
         flows=(msgspec.structs.replace(flow, tensors=tensors),),
         limits=Limits(accuracy_cost=accuracy),
     )
@@ -219,5 +215,7 @@ def _key(
             )
             for options in flow.options
         ),
-        tuple((t.producer, t.consumers, t.bytes, tuple(sorted(at[d] for d in t.not_on if d in at))) for t in flow.tensors),
+        tuple(
+            (t.producer, t.consumers, t.bytes, tuple(sorted(at[d] for d in t.not_on if d in at))) for t in flow.tensors
+        ),
     )

@@ -43,7 +43,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from placer.index import FlowIndex, OptionIndex, ProblemIndex
+    from placer.index import OptionIndex, ProblemIndex
     from placer.solver.many.coupling import Array, Coupling, PartRows
     from placer.solver.many.parts import Part
 
@@ -85,7 +85,7 @@ def no_prices(coupling: Coupling) -> Prices:
 
 
 def offset(coupling: Coupling, counts: tuple[int, ...], prices: Prices) -> float:
-    """What the bound adds to the parts' minima; never positive.
+    """Return what the bound adds to the parts' minima; never positive.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from placer.solver.exact.solve import solve_flow
 from placer.solver.many.prices import priced
@@ -50,9 +50,10 @@ def solve_alone(index: ProblemIndex, time_limit_s: float) -> Answer:
         Seconds after which the best choice and bound so far are returned.
     """
     found = solve_flow(index, time_limit_s=time_limit_s, gap=_GAP)
-    if math.isinf(found.bound) and found.status != "infeasible":
-        return Answer(found.choice, -math.inf)
-    return Answer(found.choice, found.bound)
+    if found.status == "infeasible":
+        return Answer(None, math.inf)
+    # No cost and no price is negative.
+    return Answer(found.choice, max(0.0, found.bound) if math.isfinite(found.bound) else 0.0)
 
 
 class Pricing:
@@ -108,7 +109,7 @@ def price_here(
     for g in wanted:
         left_s = until_s - time.monotonic()
         if left_s <= 0:
-            answers.append(Answer(None, -math.inf))
+            answers.append(Answer(None, 0.0))
             continue
         answers.append(solve_alone(priced(parts[g], coupling.parts[g], g, prices), min(left_s, _LONGEST_S)))
     return answers
@@ -124,12 +125,12 @@ def _start(site: object) -> subprocess.Popen[bytes]:
     return worker
 
 
-def _pipe(stream: BinaryIO | None) -> BinaryIO:
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     assert stream is not None
     return stream
 
 
-def _send(stream: BinaryIO, message: object) -> None:
+def _send(stream: IO[bytes], message: object) -> None:
     pickle.dump(message, stream)
     stream.flush()
 

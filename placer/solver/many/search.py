@@ -41,6 +41,8 @@ _SMOOTHING = 0.5
 _SAMPLE = 24
 """Parts at least that are priced in a round that only looks for columns, or a sixth of all."""
 _SAMPLE_ROUNDS = 12
+_SAMPLE_TIME = 0.3
+"""Most of such rounds, and the fraction of the time limit that they may take."""
 _NEIGHBOURS = 40
 """Parts of one shape that try each other's new choices."""
 _COLUMNS = 12
@@ -184,7 +186,8 @@ class Search:
                 self.progress(self.objective, self.bound)
             if not whole:
                 worth = len(wanted) / len(self.parts) * mix.objective * max(self.gap, 1e-4)
-                whole = self.rounds >= _SAMPLE_ROUNDS or new == 0 or promise <= 0.5 * worth
+                late = self.rounds >= _SAMPLE_ROUNDS or self._left_s(1 - _SAMPLE_TIME) <= 0
+                whole = late or new == 0 or promise <= 0.5 * worth
                 continue
             if base and mix.over <= _OVER and relative_gap(mix.objective, self.bound) <= max(self.gap / 4, 1e-8):
                 return mix, False
@@ -323,9 +326,9 @@ class Search:
             if answer.choice is None or answer.choice == now.choice:
                 continue
             self._try(g, answer.choice)
-            if stock.step(g, member, self.master.columns[g]) and stock.excess() <= 0:
-                if stock.cost() < self.objective * (1 - self.gap / 4) or self.evaluation is None:
-                    self._offer(stock)
+            moved = stock.step(g, member, self.master.columns[g])
+            if moved and stock.cost() < self.objective * (1 - self.gap / 4):
+                self._offer(stock)
         improve(stock, self.master.columns, self._until_s(0.05))
         if stock.cost() < self.objective:
             self._offer(stock)

@@ -66,7 +66,7 @@ class Stock:
         return over
 
     def cost(self) -> float:
-        """The objective of the columns picked, as far as the columns' figures say."""
+        """Add up the objective of the columns picked, by the columns' own figures."""
         total = sum(column.cost for picks in self.picks for column in picks)
         return total + sum(cost for d, cost in self.coupling.on_cost.items() if self.users[d])
 
