@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from placer.deploy import Measured, Passage, deploy, next_epoch, run
     from placer.deployment import Deployment
     from placer.errors import DeployError, Infeasible, NoPlanFound, PlacerError, ProblemError, RunError
+    from placer.explain import Explanation, explain
     from placer.graph import ModelGraph
     from placer.local_agents import local_agents
+    from placer.pareto import Front, pareto
     from placer.plan import Plan, decode_plan, encode_plan, read_plan
     from placer.planning import build_site, plan_site, read_model
     from placer.problem import Problem, decode_problem, encode_problem, read_problem
+    from placer.sensitivity import Sensitivity, sensitivity
     from placer.solve import solve
 
 _HOME = {
@@ -44,8 +47,12 @@ _HOME = {
     "PlacerError": "errors",
     "ProblemError": "errors",
     "RunError": "errors",
+    "Explanation": "explain",
+    "explain": "explain",
     "ModelGraph": "graph",
     "local_agents": "local_agents",
+    "Front": "pareto",
+    "pareto": "pareto",
     "Plan": "plan",
     "decode_plan": "plan",
     "encode_plan": "plan",
@@ -57,12 +64,16 @@ _HOME = {
     "decode_problem": "problem",
     "encode_problem": "problem",
     "read_problem": "problem",
+    "Sensitivity": "sensitivity",
+    "sensitivity": "sensitivity",
     "solve": "solve",
 }
 
 __all__ = [
     "DeployError",
     "Deployment",
+    "Explanation",
+    "Front",
     "Infeasible",
     "Measured",
     "ModelGraph",
@@ -73,6 +84,7 @@ __all__ = [
     "Problem",
     "ProblemError",
     "RunError",
+    "Sensitivity",
     "assign",
     "build_site",
     "compare",
@@ -81,14 +93,17 @@ __all__ = [
     "deploy",
     "encode_plan",
     "encode_problem",
+    "explain",
     "load_models",
     "local_agents",
     "next_epoch",
+    "pareto",
     "plan_site",
     "read_model",
     "read_plan",
     "read_problem",
     "run",
+    "sensitivity",
     "solve",
 ]
 

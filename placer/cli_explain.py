@@ -41,9 +41,10 @@ def explain_command(
     terminal: Terminal = context.obj
     with terminal:
         whole = read_plan(plan)
+        asked = _matching(limit or [], rules.limits(whole.problem))
         explained = explain(whole, time_limit_s=time_limit, seed=seed, progress=terminal.progress)
         worth = []
-        for rule in _matching(limit or [], rules.limits(whole.problem)):
+        for rule in asked:
             terminal.progress(f"what {rule} is worth")
             worth.append(sensitivity(whole.problem, rule, time_limit_s=time_limit, seed=seed))
     if json:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from placer.objective import UNITS, per_inference
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -32,6 +34,11 @@ def amount(value: float, unit: str) -> str:
         if abs(value) >= factor:
             return f"{value / factor:.4g} {prefix}{unit}"
     return f"0 {unit}" if value == 0 else f"{value:.3g} {unit}"
+
+
+def shown(value: float, unit: str) -> str:
+    """Write a value of any unit: with an SI prefix where the unit takes one."""
+    return amount(value, unit) if unit in ("s", "J", "W", "g", "g/s") else f"{value:.4g} {unit}".rstrip()
 
 
 def size(count: float) -> str:
@@ -68,10 +75,12 @@ def plan_tables(plan: Plan) -> list[Table]:
 
 def verdict(plan: Plan) -> str:
     """Say in a line what was found and how far it is proven."""
-    by_latency = plan.problem.objective == "latency_s"
-    value = amount(plan.objective, "s" if by_latency else "W")
-    if not by_latency and len(plan.flows) == 1 and plan.flows[0].rate_hz > 0:
-        value = f"{amount(plan.energy_j, 'J')} per inference ({value} at {plan.flows[0].rate_hz:g} per second)"
+    objective = plan.problem.objective
+    factor, unit = per_inference(plan.problem, objective)
+    value = shown(plan.objective * factor, unit)
+    if unit != UNITS[objective]:
+        total = shown(plan.objective, UNITS[objective])
+        value = f"{value} per inference ({total} at {plan.flows[0].rate_hz:g} per second)"
     if plan.status == "optimal":
         return (
             f"Optimal: {value}; no placement within the rules does with less (proven within {max(plan.gap, 1e-9):.0e})."
@@ -135,22 +144,20 @@ def _ledger(plan: Plan) -> Table:
 
 
 def _baselines(plan: Plan) -> Table:
-    by_latency = plan.problem.objective == "latency_s"
-    unit = "s" if by_latency else "W"
-    single = len(plan.flows) == 1 and plan.flows[0].rate_hz > 0 and not by_latency
-    factor, unit = (1 / plan.flows[0].rate_hz, "J") if single else (1.0, unit)
+    factor, unit = per_inference(plan.problem, plan.problem.objective)
+    column = unit or "cost"
     table = _table(
         "Against simpler placements",
         "placement",
-        unit,
+        column,
         "plan saves",
         "latency",
         "allowed",
-        right=[unit, "plan saves", "latency"],
+        right=[column, "plan saves", "latency"],
     )
     table.add_row(
         "this plan",
-        amount(plan.objective * factor, unit),
+        shown(plan.objective * factor, unit),
         "",
         ", ".join(amount(f.latency_s, "s") for f in plan.flows[:3]),
         "yes",
@@ -164,7 +171,7 @@ def _baselines(plan: Plan) -> Table:
         saved = f"{1 - plan.objective / b.objective:.1%}" if b.objective > 0 else "-"
         table.add_row(
             b.name,
-            amount(b.objective * factor, unit),
+            shown(b.objective * factor, unit),
             saved,
             ", ".join(amount(x, "s") for x in b.latency_s[:3]),
             _refusal(b.broken) if b.broken else "yes",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from placer.objective import per_inference
-from placer.report import amount, size
+from placer.report import shown, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ def explanation_tables(problem: Problem, explained: Explanation) -> list[Table]:
 
 def _segments(explained: Explanation, factor: float, unit: str) -> Table:
     table = _table(
-        f"Why there: each segment kept off its device (the plan: {_shown(explained.value * factor, unit)})",
+        f"Why there: each segment kept off its device (the plan: {shown(explained.value * factor, unit)})",
         "segment",
         "ops",
         "runs on",
@@ -44,16 +44,16 @@ def _instead(found: Instead, factor: float, unit: str) -> str:
     if found.extra is None:
         return f"no plan: {'; '.join(found.conflict)}" if found.conflict else "no plan was found in time"
     also = f", and {found.moved_ops} other ops move" if found.moved_ops else ""
-    return f"+{_shown(found.extra * factor, unit)} on {', '.join(found.devices)}{also}{doubt}"
+    return f"+{shown(found.extra * factor, unit)} on {', '.join(found.devices)}{also}{doubt}"
 
 
 def _rules(explained: Explanation, factor: float, unit: str) -> Table:
     table = _table("What the rules cost", "rule given up", "saves")
     for cost in explained.rules:
-        table.add_row(cost.rule, _shown(cost.saved * factor, unit) + ("" if cost.proven else " (at least)"))
+        table.add_row(cost.rule, shown(cost.saved * factor, unit) + ("" if cost.proven else " (at least)"))
     if len(explained.together) > 1:
         table.add_section()
-        saved = _shown(explained.together_saved * factor, unit)
+        saved = shown(explained.together_saved * factor, unit)
         table.add_row("together: " + "; ".join(explained.together), saved)
     if not explained.together:
         table.add_row("any or all of them", "nothing" + ("" if explained.proven else " that was found in time"))
@@ -88,38 +88,35 @@ def _step(s: Sensitivity, step: Step | None, factor: float, unit: str) -> str:
     change = (step.objective - s.value) * factor
     # A millisecond and a megabyte are what people give and take.
     grain, name = {"s": (1e-3, "ms"), "B": (1e6, "MB")}.get(s.unit, (1.0, s.unit or "1"))
-    slope = _shown(step.per_unit * factor * grain, unit)
-    return f"{_limit(step.limit, s.unit)}: {'+' if change > 0 else '-'}{_shown(abs(change), unit)} ({slope} per {name})"
+    slope = shown(step.per_unit * factor * grain, unit)
+    return f"{_limit(step.limit, s.unit)}: {'+' if change > 0 else '-'}{shown(abs(change), unit)} ({slope} per {name})"
 
 
 def _limit(value: float, unit: str) -> str:
-    return size(value) if unit == "B" else _shown(value, unit)
+    return size(value) if unit == "B" else shown(value, unit)
 
 
 def front_table(front: Front) -> Table:
     """Draw a front, a line for each plan."""
     problem = front.plans[0].problem
     units = [per_inference(problem, objective) for objective in (front.first, front.second)]
+    count = f"{len(front)} plan{'s' if len(front) > 1 else ''}"
     table = _table(
-        f"Front: {len(front)} plans, {'all there are' if front.complete else 'not all there are'}",
+        f"Front: {count}, {'all there are' if front.complete else 'not all there are'}",
         front.first.partition("_")[0],
         front.second.partition("_")[0],
         "segments",
     )
     for plan, values in zip(front.plans, front.values, strict=True):
-        shown = [_shown(v * factor, unit) for v, (factor, unit) in zip(values, units, strict=True)]
+        cells = [shown(v * factor, unit) for v, (factor, unit) in zip(values, units, strict=True)]
         parts = [f"{s.device} {len(s.ops)}" for f in plan.flows for s in sorted(f.segments, key=lambda s: s.start_s)]
         more = f" and {len(parts) - _PARTS} more" if len(parts) > _PARTS else ""
-        table.add_row(*shown, ", ".join(parts[:_PARTS]) + more)
+        table.add_row(*cells, ", ".join(parts[:_PARTS]) + more)
     return table
 
 
 _PARTS = 6
 """Segments that a line names; long lists hide what they say."""
-
-
-def _shown(value: float, unit: str) -> str:
-    return amount(value, unit) if unit in ("s", "J", "W", "g", "g/s") else f"{value:.4g} {unit}".rstrip()
 
 
 def _table(title: str, *columns: str) -> Table:
