@@ -3,7 +3,9 @@
 Both servers are processes of this machine, load the same model with the same options and get the same
 requests of the same client, turn by turn, so that a busy machine disturbs both alike: trust the ratios.
 
-    python benchmarks/one_hop.py [--calls N] [--json]
+    python benchmarks/one_hop.py [--calls N] [--tls] [--json]
+
+With ``--tls`` a second agent, which asks for certificates, gets the same requests for its segment.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -25,6 +29,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
 
+from placer.certs import issue, make_authority
 from runtimes.assignment import Assignment, FlowSpec, SegmentSpec, TensorSpec
 from runtimes.channel import open_channel, server_options
 from runtimes.client import AgentClient
@@ -32,6 +37,7 @@ from runtimes.local import LocalAgents
 from runtimes.malloc import keep_large_blocks
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
+from runtimes.tls import CredentialFiles, Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +101,17 @@ def bare_server() -> Iterator[str]:
         process.stdin.close()
 
 
-def put_models(address: str) -> None:
+def certificates(folder: Path) -> tuple[CredentialFiles, Credentials]:
+    """Make an authority; gives the agent's certificate and a deployer's, who may also ask for inference."""
+    make_authority(folder, "bench", days=1.5)
+    agent, deployer = (
+        CredentialFiles(authority=folder / "authority.pem", certificate=made.path, key=made.path.with_suffix(".key"))
+        for made in (issue(folder, "device", "bench", days=1), issue(folder, "deployer", "bench", days=1))
+    )
+    return agent, Credentials(deployer)
+
+
+def put_models(address: str, credentials: Credentials | None = None) -> None:
     """Deploy one segment per size, each also as a flow of its own."""
     models = {size_bytes: relu_model(size_bytes) for size_bytes in SIZES_BYTES}
     flows, segments = [], []
@@ -107,10 +123,18 @@ def put_models(address: str) -> None:
             name=f"{name}/0", flow=name, runtime="onnx", blob=hashlib.sha256(model).hexdigest(),
             blob_bytes=len(model), inputs=(x,), outputs=(y,), threads=1,
         ))  # fmt: skip
-    share = Assignment(plan="bench", epoch=1, device="bench", flows=tuple(flows), segments=tuple(segments),
-                       routes=(), peers={}, max_message_bytes=MAX_MESSAGE_BYTES)
+    share = Assignment(
+        plan="bench",
+        epoch=1,
+        device="bench",
+        flows=tuple(flows),
+        segments=tuple(segments),
+        routes=(),
+        peers={},
+        max_message_bytes=MAX_MESSAGE_BYTES,
+    )
     blobs = {hashlib.sha256(model).hexdigest(): model for model in models.values()}
-    with AgentClient(address) as client:
+    with AgentClient(address, credentials=credentials, device="bench") as client:
         for sha256 in client.stage(share):
             client.put_blob(blobs[sha256])
         client.prepare("bench", 1)
@@ -144,20 +168,32 @@ def rate_hz(stub: Stub, message: Any, calls: int) -> float:
     return CLIENTS * calls / (time.perf_counter() - started)
 
 
-def measure(calls: int) -> list[dict[str, Any]]:
-    """Time every size on both servers, in alternating rounds."""
+def secure_agent(stack: ExitStack) -> Stub:
+    """Start an agent that asks for certificates."""
+    files, credentials = certificates(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+    address = stack.enter_context(LocalAgents(["bench"], credentials={"bench": files})).addresses["bench"]
+    put_models(address, credentials)
+    channel = open_channel(address, MAX_MESSAGE_BYTES, credentials.material(), "bench")
+    return Stub(stack.enter_context(channel), INFERENCE_SERVICE)
+
+
+def measure(calls: int, *, tls: bool) -> list[dict[str, Any]]:
+    """Time every size on all servers, in alternating rounds."""
     rows = []
     with (
         bare_server() as bare_address,
         LocalAgents(["bench"]) as agents,
         open_channel(bare_address, MAX_MESSAGE_BYTES) as bare_channel,
         open_channel(agents.addresses["bench"], MAX_MESSAGE_BYTES) as agent_channel,
+        ExitStack() as stack,
     ):
         put_models(agents.addresses["bench"])
         bare, agent = Stub(bare_channel, INFERENCE_SERVICE), Stub(agent_channel, INFERENCE_SERVICE)
+        secure = {"tls": secure_agent(stack)} if tls else {}
         for size_bytes in SIZES_BYTES:
             segment, flow = request(f"bench-{size_bytes}/0", size_bytes), request(f"bench-{size_bytes}", size_bytes)
             targets = {"bare": (bare, segment), "segment": (agent, segment), "flow": (agent, flow)}
+            targets |= {name: (stub, segment) for name, stub in secure.items()}
             times: dict[str, list[float]] = {name: [] for name in targets}
             for target in targets.values():
                 seconds_of(*target, 10)
@@ -170,6 +206,7 @@ def measure(calls: int) -> list[dict[str, Any]]:
             rows.append({
                 "bytes": size_bytes, "p50_s": p50_s, "rate_hz": rates_hz,
                 "segment_ratio": p50_s["segment"] / p50_s["bare"], "flow_ratio": p50_s["flow"] / p50_s["bare"],
+                **({"tls_ratio": p50_s["tls"] / p50_s["segment"]} if tls else {}),
             })  # fmt: skip
     return rows
 
@@ -178,21 +215,29 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=1000, help="calls per size and server (default: %(default)s)")
+    parser.add_argument("--tls", action="store_true", help="measure an agent that asks for certificates too")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve-bare", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve_bare:
         serve_bare()
         return
-    rows = measure(given.calls)
+    rows = measure(given.calls, tls=given.tls)
     if given.json:
         print(json.dumps({"processors": os.cpu_count(), "rows": rows}))
         return
     for row in rows:
         p50, rate = row["p50_s"], row["rate_hz"]
-        print(f"{row['bytes']:>9} B  p50 bare {1e3 * p50['bare']:7.2f} ms  segment {1e3 * p50['segment']:7.2f} ms "
-              f"(x{row['segment_ratio']:.2f})  flow {1e3 * p50['flow']:7.2f} ms (x{row['flow_ratio']:.2f})  "
-              f"{CLIENTS} clients: {rate['bare']:6.0f} / {rate['segment']:6.0f} / {rate['flow']:6.0f} per s")
+        print(
+            f"{row['bytes']:>9} B  p50 bare {1e3 * p50['bare']:7.2f} ms  segment {1e3 * p50['segment']:7.2f} ms "
+            f"(x{row['segment_ratio']:.2f})  flow {1e3 * p50['flow']:7.2f} ms (x{row['flow_ratio']:.2f})  "
+            f"{CLIENTS} clients: {rate['bare']:6.0f} / {rate['segment']:6.0f} / {rate['flow']:6.0f} per s"
+        )
+        if given.tls:
+            print(
+                f"{'':>11}  segment with certificates {1e3 * p50['tls']:7.2f} ms (x{row['tls_ratio']:.2f} of without)  "
+                f"{CLIENTS} clients: {rate['tls']:6.0f} per s"
+            )
 
 
 if __name__ == "__main__":
