@@ -11,14 +11,13 @@ from placer.solver.exact.branch_choices import TooMany
 from placer.solver.exact.chain_choices import ChainChoices
 from placer.solver.exact.general_choices import GeneralSearch
 from placer.solver.exact.measure import BlockMeter
+from placer.solver.exact.structure import NOWHERE
 from placer.solver.exact.undominated import undominated
 
 if TYPE_CHECKING:
     from placer.solver.exact.bound import Bound, Bounder
     from placer.solver.exact.rows import Array
 
-_SKETCH = 200
-"""Partial ways of a general block that a first look takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +63,12 @@ class ChoiceFinder:
             found, complete = self._chains.find(bound, block, a, z, limit, cheap)
         else:
             if cheap:
-                self.budget = min(self.budget, _SKETCH)
-            search = GeneralSearch(self.numbers, bound.prices, self.bounder.blocks[block], limit, self._spend)
-            found, complete = search.run(self.meter(block), a, z)
+                found, complete = self._plain_cuts(bound, block, a, z), False
+            else:
+                search = GeneralSearch(self.numbers, bound.prices, self.bounder.blocks[block], limit, self._spend)
+                found, complete = search.run(self.meter(block), a, z)
+                if not complete:
+                    found = found + self._plain_cuts(bound, block, a, z)
         kept = [(rows, places) for rows, places in found if rows @ bound.multipliers <= limit]
         if not kept:
             return BlockChoices(np.zeros((0, self.numbers.rows.count)), [], complete)
@@ -79,6 +81,35 @@ class ChoiceFinder:
         self.budget -= work
         if self.budget < 0:
             raise TooMany
+
+    def _plain_cuts(self, bound: Bound, block: int, a: int, z: int) -> list[tuple[Array, tuple[int, ...]]]:
+        """Measure a general block cut into a first part at the entry's place and a rest at the exit's.
+
+        Where the block has no single entry or exit, every place stands in for the missing one.
+        """
+        n, b = self.numbers, self.bounder.blocks[block]
+        count = len(n.places)
+        firsts = range(count) if b.entry == NOWHERE else (a,)
+        lasts = range(count) if b.exit == NOWHERE else (z,)
+        inner = list(b.inner)
+        found = []
+        allowed, open_ = np.isfinite(bound.prices.op), np.isfinite(bound.prices.blocked)
+        for p in firsts:
+            for q in lasts:
+                # Data may go along this way, or skip a part of it.
+                stops = [s for s, end in ((a, b.entry), (p, 0), (q, 0), (z, b.exit)) if end != NOWHERE]
+                if not all(open_[s, t] for i, s in enumerate(stops) for t in stops[i + 1 :]):
+                    continue
+                for k in range(len(inner) + 1) if p != q else (0,):
+                    places = (p,) * k + (q,) * (len(inner) - k)
+                    if not allowed[inner, places].all():
+                        continue
+                    rows = self.meter(block).rows(
+                        a if b.entry != NOWHERE else NOWHERE, places, z if b.exit != NOWHERE else NOWHERE
+                    )
+                    if rows is not None:
+                        found.append((rows, places))
+        return found
 
     def _edge_rows(self, block: int, a: int, z: int) -> Array:
         """Add up a block without inner ops: exact by formula."""
