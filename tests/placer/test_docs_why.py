@@ -1,0 +1,57 @@
+"""docs/why.md shows what the commands say today: its figures are computed again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from placer import demo_data
+from placer.pareto import pareto
+from placer.planning import build_site
+from placer.report import shown
+from placer.rules import deadline, with_limit
+from placer.sensitivity import sensitivity
+from placer.solve import solve
+from profiles import read_site
+
+TEXT = " ".join((Path(__file__).parents[2] / "docs" / "why.md").read_text().split())
+SITE = (Path(demo_data.__file__).parent / "site.yaml").read_text()
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """The problem of the demo's site with 20 Mbit/s between camera and box."""
+    folder = tmp_path_factory.mktemp("site")
+    fast = "profile: ethernet_1g, "
+    assert SITE.count(fast) == 1
+    changed = SITE.replace(fast, fast + "bandwidth_up_bps: 2e7, bandwidth_down_bps: 2e7, ")
+    (folder / "site.yaml").write_text(changed)
+    (folder / "orientation.onnx").write_bytes(demo_data.MODEL.read_bytes())
+    return build_site(read_site(folder / "site.yaml"))[0].problem
+
+
+def per_inference(problem, watts: float) -> str:
+    return shown(watts / problem.flows[0].rate_hz, "J")
+
+
+def test_the_front(slow):
+    front = pareto(slow, "energy_j", "latency_s")
+    assert len(front) == 4
+    for joules, seconds in front.values:
+        assert f"│ {per_inference(slow, joules)} │ {shown(seconds, 's')} " in TEXT
+
+
+def test_what_the_rules_and_the_deadline_cost(slow):
+    problem = with_limit(slow, deadline("inspect"), 0.15)
+    explained = solve(problem).explain()
+    assert f"(the plan: {per_inference(slow, explained.value)})" in TEXT
+    assert f"+{per_inference(slow, explained.segments[1].all_free.extra)} on camera" in TEXT
+    (cost,) = explained.rules
+    assert f"│ {cost.rule} │ {per_inference(slow, cost.saved)} │" in TEXT
+    together = f"together: {'; '.join(explained.together)} │ {per_inference(slow, explained.together_saved)} │"
+    assert together in TEXT
+    worth = sensitivity(problem, deadline("inspect"))
+    for step in (worth.tighter, worth.looser):
+        assert f"{shown(step.limit, 's')}: " in TEXT
+        assert f"{per_inference(slow, abs(step.objective - worth.value))} (" in TEXT
