@@ -46,6 +46,7 @@ def test_it_listens_outside_loopback_when_told_to(tmp_path):
         assert process.stdout.readline().startswith("listening on 0.0.0.0:")
         process.terminate()
         assert process.wait(10) == 0
+        assert "EVERYBODY who reaches 0.0.0.0:0 can read" in process.stderr.read()
 
 
 def test_a_port_that_is_taken_is_said(tmp_path):

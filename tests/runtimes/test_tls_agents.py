@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
+import tritonclient.grpc as triton
 
 from placer.deploy import deploy
 from placer.errors import DeployError
@@ -290,3 +291,19 @@ def test_a_caller_comes_back_with_its_renewed_certificate(plant, tmp_path, monke
             client.echo(b"")
     finally:
         agent.stop(1)
+
+
+def test_a_standard_client_reaches_an_agent_by_its_address(secure_agents, planned, plant):
+    files = plant.files("client", "standard")
+    x = sample()["x"]
+    tensor = triton.InferInput("a", x.shape, "FP32")
+    tensor.set_data_from_numpy(x)
+    with triton.InferenceServerClient(
+        secure_agents.addresses["box"],
+        ssl=True,
+        root_certificates=str(files.authority),
+        private_key=str(files.key),
+        certificate_chain=str(files.certificate),
+    ) as client:
+        assert client.is_model_ready("flow/1")
+        np.testing.assert_array_equal(client.infer("flow/1", [tensor]).as_numpy("b"), -x)
