@@ -130,12 +130,18 @@ class Search:
                     self._try(g, choice)
         wanting = [g for g in range(len(self.parts)) if not self.master.columns[g]]
         prices = no_prices(self.coupling)
-        for g, answer in zip(wanting, pricing.price(wanting, prices, self._until_s(0.1)), strict=True):
+        for g, first in zip(wanting, pricing.price(wanting, prices, self._until_s(0.1)), strict=True):
+            answer = first
+            if answer.choice is None and answer.bound < math.inf:
+                # Nothing goes on without a choice of this flow: it may have all the time there is.
+                alone = priced(self.parts[g], self.coupling.parts[g], g, prices)
+                answer = solve_alone(alone, max(0.0, self._left_s(0.1)))
             if answer.bound == math.inf:
                 self.impossible = True
-            elif answer.choice is not None:
+                return False
+            if answer.choice is not None:
                 self.master.add(g, make_column(self.parts[g], self.coupling.parts[g], answer.choice))
-        return not self.impossible and all(self.master.columns)
+        return all(self.master.columns)
 
     def _until_s(self, reserve: float) -> float:
         return time.monotonic() + self._left_s(reserve)
