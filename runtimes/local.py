@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from runtimes.errors import Unreachable
+from runtimes.signals import signals_afterwards
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,9 +64,11 @@ class LocalAgents:
         with self._stack:
             directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="placer-agents-")))
             self._stack.callback(self._stop_all)
-            # All at once: what takes long is the interpreter's start.
-            for index, device in enumerate(self._devices):
-                self._processes[device] = self._spawn(device, directory / str(index))
+            # An agent that is started but not yet known would outlive us.
+            with signals_afterwards():
+                # All at once: what takes long is the interpreter's start.
+                for index, device in enumerate(self._devices):
+                    self._processes[device] = self._spawn(device, directory / str(index))
             deadline = time.monotonic() + self._start_timeout_s
             for device, process in self._processes.items():
                 self._addresses[device] = _await_address(device, process, deadline, self._logs[device])
@@ -109,6 +112,8 @@ class LocalAgents:
             stderr=log,
             text=True,
             env={**os.environ, "PYTHONPATH": path},
+            # Of its own process group, so that Ctrl-C reaches us first and we stop it in order.
+            start_new_session=True,
         )
 
     def _stop_all(self) -> None:
@@ -135,6 +140,7 @@ def _await_address(device: str, process: subprocess.Popen[str], deadline: float,
     reader.start()
     reader.join(max(0.0, deadline - time.monotonic()))
     if not lines or not lines[0].startswith(_STARTED):
-        words = said.read_text().strip()[-1000:] or "nothing; is there time and memory enough to start it?"
-        raise Unreachable(f"the agent of device {device!r} does not listen; it said: {words}")
+        words = ("".join(lines) + said.read_text(errors="replace")).strip()[-1000:]
+        raise Unreachable(f"the agent of device {device!r} did not start on this machine: "
+                          f"{words or 'it said nothing; is there time and memory enough?'}")
     return lines[0].removeprefix(_STARTED).strip()

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from placer.errors import DeployError
-from placer.local_agents import _signals_afterwards, local_agents
+from placer.local_agents import local_agents
 from runtimes.client import AgentClient
 from runtimes.errors import Unreachable
+from runtimes.signals import signals_afterwards
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def test_a_signal_waits_for_the_end_of_the_block(number, error):
     ended: list[bool] = []
 
     def work():
-        with _signals_afterwards():
+        with signals_afterwards():
             signal.raise_signal(number)
             ended.append(True)
 

@@ -84,7 +84,7 @@ def test_local_agents_are_gone_after_use():
 
 
 def test_local_agents_that_do_not_start_are_named():
-    said = r"device 'a' does not listen; it said: (?s:.)*--threads"
+    said = r"device 'a' did not start on this machine: (?s:.)*--threads"
     with pytest.raises(Unreachable, match=said), LocalAgents(["a"], threads=0):
         pass
 
