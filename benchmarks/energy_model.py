@@ -209,6 +209,13 @@ def seconds_of_a_similar_device(case: Case) -> Array:
     return np.asarray(_power_w(case.train) * best[1])
 
 
+def power_law_seconds(case: Case) -> Array:
+    """E = P x c x MAC^h: seconds from a line through the logarithms, which no small model pulls away."""
+    macs, seconds = np.log(_column(case.train, "macs")), np.log(_column(case.train, "seconds"))
+    slope, intercept = np.polyfit(macs, seconds, 1)
+    return np.asarray(_power_w(case.train) * np.exp(intercept + slope * np.log(_column(case.held, "macs"))))
+
+
 def joules_by_mac(case: Case) -> Array:
     """E = a + b x MAC, least squares of the relative error: the line that peers fit."""
     fit = _relative_fit(_column(case.train, "macs"), _column(case.train, "joules"))
@@ -222,9 +229,9 @@ def joules_by_mac_plain(case: Case) -> Array:
 
 
 def joules_per_mac(case: Case) -> Array:
-    """E = e x MAC with the mean joules per MAC."""
-    per_mac = _column(case.train, "joules") / _column(case.train, "macs")
-    return np.asarray(per_mac.mean() * _column(case.held, "macs"))
+    """E = e x MAC, least squares of the relative error."""
+    terms = _column(case.train, "macs") / _column(case.train, "joules")
+    return np.asarray(terms.sum() / (terms @ terms) * _column(case.held, "macs"))
 
 
 ESTIMATORS: dict[str, Callable[[Case], Array]] = {
@@ -232,6 +239,7 @@ ESTIMATORS: dict[str, Callable[[Case], Array]] = {
     "measured t, P by MAC rate": power_of_rate,
     "t of a similar device, P constant": seconds_of_a_similar_device,
     "t = a + b MAC, P constant": fitted_seconds,
+    "t = c MAC^h, P constant": power_law_seconds,
     "E = a + b MAC, relative": joules_by_mac,
     "E = a + b MAC, ordinary": joules_by_mac_plain,
     "E = e MAC": joules_per_mac,
@@ -306,7 +314,9 @@ def _power_w(train: Sequence[Run]) -> float:
 def _exponent(case: Case) -> float:
     pooled: Sequence[Sequence[Run]] = [case.train]
     if len(case.train) < OWN_EXPONENT_RUNS:
-        pooled = [case.train, *(other.runs for other in case.others if other.kind == case.series.kind)]
+        mine = case.series
+        alike = [other for other in case.others if other.kind == mine.kind and other.hardware != mine.hardware]
+        pooled = [case.train, *(other.runs for other in alike)]
     rates, powers = [], []
     for runs in pooled:
         rate, power = np.log(_rate(runs)), np.log(_column(runs, "power_w"))
