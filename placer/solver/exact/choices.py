@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from placer.solver.exact.rows import Array
 
 
-
 @dataclass(frozen=True, slots=True)
 class BlockChoices:
     """Ways to run a block between two given places, none better than another in every row."""

@@ -47,9 +47,32 @@ class GeneralBlock:
             return bound
         ends = n.flow.is_endpoint[block.entry] or n.flow.is_endpoint[block.exit]
         for a in range(count):
-            whole = np.inf if ends else float(prices.op_full[list(block.inner), a].sum())
-            bound[a, a] = min(whole, max(along[a, a], self._load(prices, a, gain)))
+            load = self._load(prices, a, gain)
+            if ends:
+                # Sources and sinks join no segment: nothing need leave the place for the segments to be others.
+                bound[a, a] = max(along[a, a], load)
+            else:
+                whole = float(prices.op_full[list(block.inner), a].sum())
+                bound[a, a] = min(whole, max(along[a, a], load + self._excursion(prices, a)))
         return bound
+
+    def _excursion(self, prices: Prices, a: int) -> float:
+        """Least price of leaving the joints' place and coming back, beside the ops and their seconds.
+
+        Something goes out, something comes back, something is started elsewhere, and the exit's segment is another
+        than the entry's.
+        """
+        n, block = self.numbers, self.block
+        away = np.arange(len(n.places)) != a
+        share = min(n.flow.share[v] for v in (*block.inner, block.exit))
+        tensors = [*block.tensors, *(t for v in block.inner for t in n.flow.outputs[v] if n.flow.tensors[t].consumers)]
+        least = n.tensor_bytes[tensors].min(axis=0)
+        out = share * (prices.transfer[a] + least[a] * prices.transfer_byte[a]) + prices.blocked[a]
+        back = share * (prices.transfer[:, a] + least * prices.transfer_byte[:, a]) + prices.blocked[:, a]
+        start = np.maximum(prices.segment(share), 0.0)
+        return float(
+            out[away].min(initial=np.inf) + back[away].min(initial=np.inf) + start[away].min(initial=np.inf)
+        ) + (max(0.0, float(self._start(prices, block.exit)[a])))
 
     def _load(self, prices: Prices, a: int, gain: float) -> float:
         """Every op its cheapest place, where the seconds on the joints' device count as latency."""
