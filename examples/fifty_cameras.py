@@ -48,7 +48,8 @@ def main() -> None:
     on = [index.devices[d].name for d, watts in enumerate(found.evaluation.idle_w) if watts > 0]
     print("switched on for this plan:", ", ".join(on) or "nothing")
     busiest = max(range(len(index.media)), key=lambda m: found.evaluation.medium_utilization[m])
-    print(f"busiest queue: {index.media[busiest]}, {found.evaluation.medium_utilization[busiest]:.1%}")
+    name = next(link.medium for link, m in zip(index.links, index.medium_of, strict=True) if m == busiest)
+    print(f"busiest queue: {name}, {found.evaluation.medium_utilization[busiest]:.1%}")
 
     home = [all_on(flow, flow.source_devices[0]) for flow in index.flows]
     judged = evaluate(index, [choice for choice in home if choice is not None])

@@ -37,6 +37,8 @@ class Answer:
     choice: Choice | None
     bound: float
     """Lower bound of every choice; infinite if there is none."""
+    proven: bool
+    """Whether more time would not raise the bound."""
 
 
 def solve_alone(index: ProblemIndex, time_limit_s: float) -> Answer:
@@ -51,9 +53,10 @@ def solve_alone(index: ProblemIndex, time_limit_s: float) -> Answer:
     """
     found = solve_flow(index, time_limit_s=time_limit_s, gap=_GAP)
     if found.status == "infeasible":
-        return Answer(None, math.inf)
+        return Answer(None, math.inf, proven=True)
     # No cost and no price is negative.
-    return Answer(found.choice, max(0.0, found.bound) if math.isfinite(found.bound) else 0.0)
+    bound = max(0.0, found.bound) if math.isfinite(found.bound) else 0.0
+    return Answer(found.choice, bound, proven=found.status == "optimal")
 
 
 class Pricing:
@@ -75,7 +78,14 @@ class Pricing:
             worker.kill()
             worker.communicate()
 
-    def price(self, wanted: Sequence[int], prices: Prices, until_s: float) -> list[Answer]:
+    @property
+    def processes(self) -> int:
+        """How many problems are solved at a time."""
+        return len(self._workers) + 1
+
+    def price(
+        self, wanted: Sequence[int], prices: Prices, until_s: float, longest_s: float = _LONGEST_S
+    ) -> list[Answer]:
         """Solve the priced problems of some parts.
 
         Parameters
@@ -86,6 +96,8 @@ class Pricing:
             The same for all.
         until_s
             `time.monotonic()` at which to stop; what is not solved by then has a weak bound.
+        longest_s
+            Seconds after which any one problem is left with the bound it has.
 
         Returns
         -------
@@ -94,24 +106,30 @@ class Pricing:
         """
         shares = [list(wanted[i :: len(self._workers) + 1]) for i in range(len(self._workers) + 1)]
         for worker, share in zip(self._workers, shares[1:], strict=True):
-            _send(_pipe(worker.stdin), (share, prices, until_s - time.monotonic()))
-        answers = dict(zip(shares[0], price_here(self._parts, self._coupling, shares[0], prices, until_s), strict=True))
+            _send(_pipe(worker.stdin), (share, prices, until_s - time.monotonic(), longest_s))
+        here = price_here(self._parts, self._coupling, shares[0], prices, until_s, longest_s)
+        answers = dict(zip(shares[0], here, strict=True))
         for worker, share in zip(self._workers, shares[1:], strict=True):
             answers |= zip(share, pickle.load(_pipe(worker.stdout)), strict=True)
         return [answers[g] for g in wanted]
 
 
 def price_here(
-    parts: Sequence[Part], coupling: Coupling, wanted: Sequence[int], prices: Prices, until_s: float
+    parts: Sequence[Part],
+    coupling: Coupling,
+    wanted: Sequence[int],
+    prices: Prices,
+    until_s: float,
+    longest_s: float,
 ) -> list[Answer]:
     """Solve the priced problems of some parts in this process; see `Pricing.price`."""
     answers = []
     for g in wanted:
         left_s = until_s - time.monotonic()
         if left_s <= 0:
-            answers.append(Answer(None, 0.0))
+            answers.append(Answer(None, 0.0, proven=False))
             continue
-        answers.append(solve_alone(priced(parts[g], coupling.parts[g], g, prices), min(left_s, _LONGEST_S)))
+        answers.append(solve_alone(priced(parts[g], coupling.parts[g], g, prices), min(left_s, longest_s)))
     return answers
 
 
@@ -144,7 +162,7 @@ def work() -> None:
     parts, coupling = pickle.load(sys.stdin.buffer)
     while True:
         try:
-            wanted, prices, left_s = pickle.load(sys.stdin.buffer)
+            wanted, prices, left_s, longest_s = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        _send(out, price_here(parts, coupling, wanted, prices, time.monotonic() + left_s))
+        _send(out, price_here(parts, coupling, wanted, prices, time.monotonic() + left_s, longest_s))

@@ -110,7 +110,7 @@ class Search:
             return
         stock = self._plan(mix)
         if not self._done():
-            self._tighten()
+            self._tighten(pricing)
         if stock is not None and not self._done():
             self._polish(stock)
 
@@ -195,7 +195,8 @@ class Search:
                 late = self.rounds >= _SAMPLE_ROUNDS or self._left_s(1 - _SAMPLE_TIME) <= 0
                 whole = late or new == 0 or promise <= 0.5 * worth
                 continue
-            if base and mix.over <= _OVER and relative_gap(mix.objective, self.bound) <= max(self.gap / 4, 1e-8):
+            close = relative_gap(mix.objective, self._hope(prices, answers)) <= max(self.gap / 5, 1e-8)
+            if base and mix.over <= _OVER and close:
                 return mix, False
             if new:
                 smoothing = _SMOOTHING
@@ -231,6 +232,12 @@ class Search:
                 self._try(other, answer.choice)
         return new
 
+    def _hope(self, prices: Prices, answers: Sequence[Answer]) -> float:
+        """Compute the bound that these prices would prove if the answers that need more time brought nothing new."""
+        floors = [answer.bound if answer.proven else self._cheapest(g, prices) for g, answer in enumerate(answers)]
+        terms = [count * floor for count, floor in zip(self.counts, floors, strict=True)]
+        return math.fsum([*terms, offset(self.coupling, self.counts, prices)])
+
     def _raise_bound(self, prices: Prices, answers: Sequence[Answer]) -> None:
         """Compute the bound that these prices prove, and keep it if it is the best."""
         terms = [count * answer.bound for count, answer in zip(self.counts, answers, strict=True)]
@@ -244,7 +251,7 @@ class Search:
             self._floors = [answer.bound for answer in answers]
             self.bound = max(self.bound, value)
 
-    def _tighten(self) -> None:
+    def _tighten(self, pricing: Pricing) -> None:
         """Give more time to the parts whose minimum at the best prices is not proven yet, the widest gap first."""
         prices = self._center
         if prices is None:
@@ -253,19 +260,21 @@ class Search:
             (count * (self._cheapest(g, prices) - floor), g)
             for g, (count, floor) in enumerate(zip(self.counts, self._floors, strict=True))
         ]
-        for width, g in sorted(widths, reverse=True):
-            if width <= 0.01 * self.gap * self.bound or self._done() or self._left_s(0.2) <= 0:
-                break
-            answer = solve_alone(priced(self.parts[g], self.coupling.parts[g], g, prices), self._left_s(0.2))
-            if answer.bound == math.inf:
+        open_ = [g for width, g in sorted(widths, reverse=True) if width > 0.01 * self.gap * self.bound]
+        for at in range(0, len(open_), pricing.processes):
+            if self._done() or self._left_s(0.2) <= 0:
+                return
+            wanted = open_[at : at + pricing.processes]
+            answers = pricing.price(wanted, prices, self._until_s(0.2), math.inf)
+            if any(answer.bound == math.inf for answer in answers):
+                # Slower than the rounds allowed, but proven: a flow that no choice suits.
                 self.impossible = self.evaluation is None
                 return
-            if answer.choice is not None:
-                self._try(g, answer.choice)
-            if answer.bound > self._floors[g]:
-                self._floors[g] = answer.bound
-                terms = [count * floor for count, floor in zip(self.counts, self._floors, strict=True)]
-                self.bound = max(self.bound, math.fsum([*terms, offset(self.coupling, self.counts, prices)]))
+            self._learn(wanted, answers)
+            for g, answer in zip(wanted, answers, strict=True):
+                self._floors[g] = max(self._floors[g], answer.bound)
+            terms = [count * floor for count, floor in zip(self.counts, self._floors, strict=True)]
+            self.bound = max(self.bound, math.fsum([*terms, offset(self.coupling, self.counts, prices)]))
             if self.progress is not None:
                 self.progress(self.objective, self.bound)
 
@@ -284,7 +293,7 @@ class Search:
             self.parts,
             self.coupling,
             chosen,
-            gap=max(self.gap / 4, 1e-9),
+            gap=max(self.gap / 10, 1e-9),
             seed=self.seed,
             time_limit_s=0.6 * self._left_s(0.05),
         )
