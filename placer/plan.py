@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from placer.errors import ProblemError
-from placer.problem import Problem  # noqa: TC001  (msgspec reads the annotations at run time)
+from placer.problem import Problem
 
 if TYPE_CHECKING:
     from placer.explain import Explanation
