@@ -89,17 +89,16 @@ def least(problem: Problem, rule: str, *, time_limit_s: float = 30.0) -> Least |
     if best is None:
         _expect_proof(outcome, rule)
         return None
-    high, low, tried = reached(judge, best, rule), 0.0, False
+    high, low, certify = reached(judge, best, rule), 0.0, True
     while high - low > STEP * high and (left_s := end_s - time.monotonic()) > 0:
-        # Most often the plan at hand is the least one; that is asked once for each, then the range is halved.
-        probe = (low + high) / 2 if tried else max(low, high * (1 - STEP))
-        tried = True
+        # Often the plan at hand is the least one already: that is asked first, and after each half that was empty.
+        probe = max(low, high * (1 - STEP)) if certify else (low + high) / 2
         outcome = _any_plan(rules.with_limit(problem, rule, probe), left_s)
         if outcome.choices is not None:
-            best, tried = outcome.choices, False
+            best, certify = outcome.choices, False
             high = min(high, reached(judge, best, rule))
         elif outcome.status == "infeasible":
-            low = max(low, probe)
+            low, certify = max(low, probe), True
         else:
             break
     return Least(value=high, bound=low, choices=best)
