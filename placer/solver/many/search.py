@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from placer.baselines import all_on
@@ -25,7 +27,7 @@ from placer.solver.many.residual import beside
 from placer.solver.outcome import OPTIMALITY_GAP, Outcome, relative_gap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Sequence
 
     from placer.evaluate import Evaluation
     from placer.index import Choice, ProblemIndex
@@ -39,12 +41,14 @@ if TYPE_CHECKING:
 _SMOOTHING = 0.5
 """Weight of the best prices so far in the next ones: prices of master problems alone jump."""
 _SAMPLE = 24
-"""Parts at least that are priced in a round that only looks for columns, or a sixth of all."""
+"""Parts at least that are priced in a round that only looks for columns, or a twelfth of all."""
 _SAMPLE_ROUNDS = 12
 _SAMPLE_TIME = 0.3
 """Most of such rounds, and the fraction of the time limit that they may take."""
 _NEIGHBOURS = 40
 """Parts of one shape that try each other's new choices."""
+_TWINS = 2
+"""Devices that look alike on which a part is put as a whole to begin with."""
 _COLUMNS = 12
 """Columns per part that the integer master chooses from."""
 _OVER = 1e-7
@@ -105,8 +109,8 @@ class Search:
         """Search until the gap is small enough, nothing helps any more, or time is up."""
         if not self._begin(pricing):
             return
-        mix, over = self._price_out(pricing)
-        if self.impossible or over or mix is None:
+        mix = self._price_out(pricing)
+        if self.impossible or mix is None:
             return
         stock = self._plan(mix)
         if not self._done():
@@ -124,8 +128,11 @@ class Search:
     def _begin(self, pricing: Pricing) -> bool:
         """Give each part its first columns; tell whether each has one."""
         for g, part in enumerate(self.parts):
-            for d in range(len(part.devices)):
-                choice = all_on(part.flow, d)
+            kinds = Counter[Hashable]()
+            for d, device in enumerate(part.index.devices):
+                kind = (device.tier, device.segment_s, device.segment_j, device.memory_bytes, device.always_on)
+                kinds[kind] += 1
+                choice = all_on(part.flow, d) if kinds[kind] <= _TWINS else None
                 if choice is not None:
                     self._try(g, choice)
         wanting = [g for g in range(len(self.parts)) if not self.master.columns[g]]
@@ -153,14 +160,8 @@ class Search:
             if column.allowed:
                 self.master.add(g, column)
 
-    def _price_out(self, pricing: Pricing) -> tuple[Mix | None, bool]:
-        """Add columns until the master problem's value and the bound meet.
-
-        Returns
-        -------
-        tuple
-            The last mix, and whether it still exceeds caps.
-        """
+    def _price_out(self, pricing: Pricing) -> Mix | None:
+        """Add columns until the master problem's value and the bound meet; return the last mix."""
         base, smoothing, mix = 1.0, _SMOOTHING, None
         whole = len(self.parts) <= _SAMPLE
         reserve = 0.3
@@ -178,7 +179,7 @@ class Search:
             answers = pricing.price(wanted, prices, self._until_s(reserve))
             if any(answer.bound == math.inf for answer in answers):
                 self.impossible = True
-                return mix, True
+                return mix
             promise = sum(
                 self.counts[g] * (self._cheapest(g, prices) - answer.bound)
                 for g, answer in zip(wanted, answers, strict=True)
@@ -187,7 +188,7 @@ class Search:
             if whole:
                 self._raise_bound(prices, answers)
             if self.impossible:
-                return mix, True
+                return mix
             if self.progress is not None:
                 self.progress(self.objective, self.bound)
             if not whole:
@@ -197,23 +198,23 @@ class Search:
                 continue
             close = relative_gap(mix.objective, self._hope(prices, answers)) <= max(self.gap / 5, 1e-8)
             if base and mix.over <= _OVER and close:
-                return mix, False
+                return mix
             if new:
                 smoothing = _SMOOTHING
             elif not pure:
                 smoothing = 0.0
             elif mix.over <= _OVER:
-                return mix, False
+                return mix
             elif base:
                 # The columns cannot keep the caps and no better one is known: is there any plan?
                 base, self._center, self._value = 0.0, None, -math.inf
             else:
-                return mix, True
-        return mix, mix is None or mix.over > _OVER
+                return mix
+        return mix
 
     def _sample(self) -> list[int]:
         """Pick the parts of a round that only looks for columns: others in each round, spread over the site."""
-        stride = min(6, -(-len(self.parts) // _SAMPLE))
+        stride = min(12, -(-len(self.parts) // _SAMPLE))
         return list(range(self.rounds % stride, len(self.parts), stride))
 
     def _cheapest(self, g: int, prices: Prices) -> float:
