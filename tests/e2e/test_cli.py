@@ -240,7 +240,7 @@ def test_a_search_that_is_ended_gives_its_best_plan_or_none(desk, command):
     running = desk.start(command, name, "--json")
     time.sleep(0.6 if command == "plan" else 2.5)
     running.send_signal(signal.SIGINT)
-    done = finish(running, timeout_s=10)
+    done = finish(running, timeout_s=60)
     if done.code == 130:
         assert done.out == ""
         assert done.err == "error: interrupted; nothing was left behind\n"
