@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from placer.baselines import starting_choices
 from placer.evaluate import evaluate
 from placer.solver.exact.solve import solve_flow
+from placer.solver.many.solve import solve_flows
 from placer.solver.outcome import OPTIMALITY_GAP, Outcome, relative_gap
 from placer.solver.plain import search
 
@@ -44,14 +45,7 @@ def find(
     """
     if len(index.flows) == 1:
         return _one_flow(index, time_limit_s, gap, seed, progress)
-    return search(
-        index,
-        starts=starting_choices(index),
-        time_limit_s=time_limit_s,
-        gap=gap,
-        seed=seed,
-        progress=progress,
-    )
+    return _many_flows(index, time_limit_s, gap, seed, progress)
 
 
 _FIRST_S = 2.0
@@ -93,6 +87,35 @@ def _one_flow(
         if not exact:
             turn_s *= 4
         turn_s, exact = min(turn_s, left_s), not exact
+
+
+def _many_flows(
+    index: ProblemIndex, time_limit_s: float, gap: float, seed: int, progress: Callable[[float, float], None] | None
+) -> Outcome:
+    """Let the MILP try small sites first, which it mostly proves at once; then the solver of whole sites."""
+    begin = time.monotonic()
+    best = Outcome("unknown", None, None, 0.0, 0.0, 0)
+    pairs = sum(
+        len(flow.options[u]) * len(flow.options[v])
+        for flow in index.flows
+        for v in range(flow.size)
+        for u in flow.predecessors[v]
+    )
+    if pairs <= _PAIRS:
+        starts = starting_choices(index)
+        turn_s = min(time_limit_s, 2 * _FIRST_S)
+        found = search(index, starts=starts, time_limit_s=turn_s, gap=gap, seed=seed, progress=progress)
+        best = _better(best, found, time.monotonic() - begin)
+        if best.status == "infeasible" or (best.gap is not None and best.gap <= gap):
+            return best
+    left_s = time_limit_s - (time.monotonic() - begin)
+    if left_s > 0:
+        found = solve_flows(index, time_limit_s=left_s, gap=gap, seed=seed, progress=progress)
+        if found.choices is not None:
+            # Its claim counts only as far as the referee confirms it.
+            found = replace(found, evaluation=evaluate(index, found.choices))
+        best = _better(best, found, time.monotonic() - begin)
+    return best
 
 
 def _better(known: Outcome, found: Outcome, seconds: float) -> Outcome:
