@@ -62,15 +62,18 @@ class Deployment:
     def _check(self, device: str, assignment: Assignment) -> None:
         said = (assignment.device, assignment.plan, assignment.epoch)
         if said != (device, self.plan, self.epoch):
-            raise DeployError(f"the assignment filed under device {device!r}, plan {self.plan!r}, epoch {self.epoch} "
-                              f"is for {said[0]!r}, {said[1]!r}, {said[2]}")
+            raise DeployError(
+                f"the assignment filed under device {device!r}, plan {self.plan!r}, epoch {self.epoch} "
+                f"is for {said[0]!r}, {said[1]!r}, {said[2]}"
+            )
         for segment in assignment.segments:
             data = self.blobs.get(segment.blob)
             if data is None:
                 raise DeployError(f"segment {segment.name!r} needs blob {segment.blob}, which is not here")
             if len(data) != segment.blob_bytes:
-                raise DeployError(f"segment {segment.name!r} says its blob has {segment.blob_bytes} bytes; "
-                                  f"it has {len(data)}")
+                raise DeployError(
+                    f"segment {segment.name!r} says its blob has {segment.blob_bytes} bytes; it has {len(data)}"
+                )
 
     def flow(self, name: str) -> FlowSpec:
         """Find a flow.

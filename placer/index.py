@@ -164,8 +164,7 @@ class ProblemIndex:
         """(sending device, receiving device) to the link's position; an absent pair may not exchange data."""
         media: dict[tuple[str, ...], int] = {}
         self.medium_of = tuple(
-            media.setdefault((k.medium,) if k.medium else (k.source, k.target), len(media))
-            for k in problem.links
+            media.setdefault((k.medium,) if k.medium else (k.source, k.target), len(media)) for k in problem.links
         )
         """For each link, the queue it belongs to: its own, or the one its medium shares."""
         self.media = tuple(media)

@@ -234,9 +234,7 @@ def with_cap(problem: Problem, objective: Objective, most: float) -> Problem:
     """
     if objective == "latency_s":
         if len(problem.flows) != 1:
-            raise ProblemError(
-                f"latency_s: one flow is needed, not {len(problem.flows)}; cap their deadlines"
-            )
+            raise ProblemError(f"latency_s: one flow is needed, not {len(problem.flows)}; cap their deadlines")
         rule, present = rules.deadline(problem.flows[0].name), problem.flows[0].deadline_s
     else:
         field = next(f for f, o in TOTALS.items() if o == objective)

@@ -54,8 +54,10 @@ def encode(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], tensors: An
         if array is None:
             raise BadRequest(f"tensor {spec.name!r} is missing; given are {sorted(arrays)}")
         if array.dtype != DATATYPES[spec.dtype] or array.shape != spec.shape:
-            raise BadRequest(f"tensor {spec.name!r} is {array.dtype}{list(array.shape)}; "
-                             f"{spec.dtype} ({DATATYPES[spec.dtype]}){list(spec.shape)} is expected")
+            raise BadRequest(
+                f"tensor {spec.name!r} is {array.dtype}{list(array.shape)}; "
+                f"{spec.dtype} ({DATATYPES[spec.dtype]}){list(spec.shape)} is expected"
+            )
         tensors.add(name=spec.name, datatype=spec.dtype, shape=spec.shape)
         raw.append(_raw_of(array))
 
@@ -93,11 +95,13 @@ def decode(tensors: Sequence[Any], raw: Sequence[bytes], specs: Mapping[str, Ten
         if tensor.name in arrays:
             raise BadRequest(f"tensor {tensor.name!r} is given twice")
         if tensor.datatype != spec.dtype:
-            raise BadRequest(f"tensor {tensor.name!r} has datatype {tensor.datatype[:40]!r}; "
-                             f"{spec.dtype!r} is expected")
+            raise BadRequest(
+                f"tensor {tensor.name!r} has datatype {tensor.datatype[:40]!r}; {spec.dtype!r} is expected"
+            )
         if tuple(tensor.shape) != spec.shape:
-            raise BadRequest(f"tensor {tensor.name!r} has shape {list(tensor.shape[:16])}; "
-                             f"{list(spec.shape)} is expected")
+            raise BadRequest(
+                f"tensor {tensor.name!r} has shape {list(tensor.shape[:16])}; {list(spec.shape)} is expected"
+            )
         arrays[spec.name] = _of_raw(raw[index], spec) if raw else _of_typed(tensor, spec)
     return arrays
 
@@ -136,8 +140,9 @@ def _of_raw(buffer: bytes, spec: TensorSpec) -> Array:
     if spec.dtype == "BYTES":
         return _of_strings(_split(buffer, spec), spec)
     if len(buffer) != spec.bytes:
-        raise BadRequest(f"tensor {spec.name!r} has {len(buffer)} raw bytes; "
-                         f"{spec.dtype}{list(spec.shape)} takes {spec.bytes}")
+        raise BadRequest(
+            f"tensor {spec.name!r} has {len(buffer)} raw bytes; {spec.dtype}{list(spec.shape)} takes {spec.bytes}"
+        )
     return np.frombuffer(buffer, DATATYPES[spec.dtype]).reshape(spec.shape)
 
 
@@ -147,13 +152,16 @@ def _split(buffer: bytes, spec: TensorSpec) -> list[bytes]:
     at = 0
     while at < len(buffer):
         if len(items) == spec.elements or len(buffer) - at < _LENGTH.size:
-            raise BadRequest(f"tensor {spec.name!r} has bytes left over after {len(items)} elements; "
-                             f"{spec.elements} are expected")
+            raise BadRequest(
+                f"tensor {spec.name!r} has bytes left over after {len(items)} elements; {spec.elements} are expected"
+            )
         (length,) = _LENGTH.unpack_from(buffer, at)
         at += _LENGTH.size
         if length > len(buffer) - at:
-            raise BadRequest(f"tensor {spec.name!r}: element {len(items)} is said to have {length} bytes, "
-                             f"{len(buffer) - at} are left")
+            raise BadRequest(
+                f"tensor {spec.name!r}: element {len(items)} is said to have {length} bytes, "
+                f"{len(buffer) - at} are left"
+            )
         items.append(buffer[at : at + length])
         at += length
     return items
@@ -168,8 +176,9 @@ def _of_typed(tensor: Any, spec: TensorSpec) -> Array:
         raise BadRequest(f"tensor {spec.name!r} is {spec.dtype} but has {others}; {field} is expected")
     values = getattr(tensor.contents, field)
     if len(values) != spec.elements:
-        raise BadRequest(f"tensor {spec.name!r} has {len(values)} values in {field}; "
-                         f"{list(spec.shape)} takes {spec.elements}")
+        raise BadRequest(
+            f"tensor {spec.name!r} has {len(values)} values in {field}; {list(spec.shape)} takes {spec.elements}"
+        )
     if spec.dtype == "BYTES":
         return _of_strings(list(values), spec)
     dtype = DATATYPES[spec.dtype]
@@ -177,8 +186,7 @@ def _of_typed(tensor: Any, spec: TensorSpec) -> Array:
     if wide is not None and wide.size:
         limits = np.iinfo(dtype)
         if wide.min() < limits.min or wide.max() > limits.max:
-            raise BadRequest(f"tensor {spec.name!r} has values outside {spec.dtype}: "
-                             f"{wide.min()} to {wide.max()}")
+            raise BadRequest(f"tensor {spec.name!r} has values outside {spec.dtype}: {wide.min()} to {wide.max()}")
     return np.array(values, dtype=dtype).reshape(spec.shape)
 
 

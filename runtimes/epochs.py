@@ -76,11 +76,15 @@ class Epochs:
         with self._lock:
             held = self._held(assignment.epoch)
             if held is not None and held != assignment:
-                raise WrongState(f"epoch {assignment.epoch} has plan {held.plan!r} here, with another content; "
-                                 "deploy under a higher epoch")
+                raise WrongState(
+                    f"epoch {assignment.epoch} has plan {held.plan!r} here, with another content; "
+                    "deploy under a higher epoch"
+                )
             if held is None and assignment.epoch <= self._active:
-                raise WrongState(f"epoch {assignment.epoch} of plan {assignment.plan!r} is not above the active "
-                                 f"epoch {self._active} of device {self.device!r}; deploy under a higher one")
+                raise WrongState(
+                    f"epoch {assignment.epoch} of plan {assignment.plan!r} is not above the active "
+                    f"epoch {self._active} of device {self.device!r}; deploy under a higher one"
+                )
             if held is None and len(self._staged) >= _STAGED_AT_MOST:
                 raise Exhausted(f"{_STAGED_AT_MOST} plans are staged on device {self.device!r}; activate one")
             if held is None:
@@ -117,8 +121,10 @@ class Epochs:
                 return self.loaded(plan, epoch)
             assignment = self._staged.get(epoch)
             if assignment is None or assignment.plan != plan:
-                raise WrongState(f"plan {plan!r} is not staged under epoch {epoch} on device {self.device!r}; "
-                                 f"staged are {self._describe_staged()}")
+                raise WrongState(
+                    f"plan {plan!r} is not staged under epoch {epoch} on device {self.device!r}; "
+                    f"staged are {self._describe_staged()}"
+                )
             deadline = time.monotonic() + timeout_s
             sessions = {}
             for spec in assignment.segments:
@@ -141,8 +147,10 @@ class Epochs:
         with self._lock:
             self.loaded(plan, epoch)
             if epoch < self._active:
-                raise WrongState(f"epoch {epoch} of plan {plan!r} is behind the active epoch {self._active} of "
-                                 f"device {self.device!r}")
+                raise WrongState(
+                    f"epoch {epoch} of plan {plan!r} is behind the active epoch {self._active} of "
+                    f"device {self.device!r}"
+                )
             if epoch > self._active:
                 self._switch(epoch)
 
@@ -181,8 +189,10 @@ class Epochs:
         """
         found = self._loaded.get(epoch)
         if found is None or found.assignment.plan != plan:
-            raise WrongState(f"device {self.device!r} does not hold plan {plan!r} under epoch {epoch}; loaded are "
-                             + (", ".join(f"{p.assignment.plan!r} at {e}" for e, p in self._loaded.items()) or "none"))
+            raise WrongState(
+                f"device {self.device!r} does not hold plan {plan!r} under epoch {epoch}; loaded are "
+                + (", ".join(f"{p.assignment.plan!r} at {e}" for e, p in self._loaded.items()) or "none")
+            )
         return found
 
     def of_epoch(self, epoch: int) -> LoadedPlan | None:
@@ -202,11 +212,14 @@ class Epochs:
 
     def _check(self, assignment: Assignment) -> None:
         if assignment.device != self.device:
-            raise BadManifest(f"the assignment is for device {assignment.device!r}, this is {self.device!r}; "
-                              "look at the addresses")
+            raise BadManifest(
+                f"the assignment is for device {assignment.device!r}, this is {self.device!r}; look at the addresses"
+            )
         if assignment.max_message_bytes > self._max_message_bytes:
-            raise BadManifest(f"max_message_bytes is {assignment.max_message_bytes}, this agent takes "
-                              f"{self._max_message_bytes}; start it with a larger --max-message-bytes")
+            raise BadManifest(
+                f"max_message_bytes is {assignment.max_message_bytes}, this agent takes "
+                f"{self._max_message_bytes}; start it with a larger --max-message-bytes"
+            )
         if missing := sorted(assignment.required_peers() - assignment.peers.keys()):
             raise BadManifest(f"peers has no address for {missing}")
 

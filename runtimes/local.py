@@ -141,6 +141,8 @@ def _await_address(device: str, process: subprocess.Popen[str], deadline: float,
     reader.join(max(0.0, deadline - time.monotonic()))
     if not lines or not lines[0].startswith(_STARTED):
         words = ("".join(lines) + said.read_text(errors="replace")).strip()[-1000:]
-        raise Unreachable(f"the agent of device {device!r} did not start on this machine: "
-                          f"{words or 'it said nothing; is there time and memory enough?'}")
+        raise Unreachable(
+            f"the agent of device {device!r} did not start on this machine: "
+            f"{words or 'it said nothing; is there time and memory enough?'}"
+        )
     return lines[0].removeprefix(_STARTED).strip()

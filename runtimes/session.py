@@ -82,8 +82,10 @@ class Session:
         made = self._executor.run(feeds, self._output_ports)
         for tensor, array in zip(self.spec.outputs, made, strict=True):
             if array.dtype != DATATYPES[tensor.dtype] or array.shape != tensor.shape:
-                raise Failed(f"output {tensor.name!r} came as {array.dtype}{list(array.shape)}; "
-                             f"{tensor.dtype}{list(tensor.shape)} was planned")
+                raise Failed(
+                    f"output {tensor.name!r} came as {array.dtype}{list(array.shape)}; "
+                    f"{tensor.dtype}{list(tensor.shape)} was planned"
+                )
         return {tensor.name: array for tensor, array in zip(self.spec.outputs, made, strict=True)}
 
     def warm_up(self, timeout_s: float) -> None:
@@ -163,5 +165,7 @@ def _check_ports(
             for dimension, planned in zip(shape, tensor.shape, strict=True)
         )
         if datatype != tensor.dtype or not fits:
-            raise BadManifest(f"{kind} port {tensor.port!r} is {datatype}{list(shape)} in the model and "
-                              f"{tensor.dtype}{list(tensor.shape)} in segment {spec.name!r}")
+            raise BadManifest(
+                f"{kind} port {tensor.port!r} is {datatype}{list(shape)} in the model and "
+                f"{tensor.dtype}{list(tensor.shape)} in segment {spec.name!r}"
+            )

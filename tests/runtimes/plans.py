@@ -40,8 +40,9 @@ def operator_model(op: str, inputs: tuple[str, ...], outputs: tuple[str, ...], s
         made = [helper.make_tensor_value_info(name, element, out_shape) for name in outputs]
     else:
         made = [info(name) for name in outputs]
-    graph = helper.make_graph([helper.make_node(op, list(inputs), list(outputs), **attributes)], "g",
-                              [info(name) for name in inputs], made)
+    graph = helper.make_graph(
+        [helper.make_node(op, list(inputs), list(outputs), **attributes)], "g", [info(name) for name in inputs], made
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
     return model.SerializeToString()
@@ -52,13 +53,27 @@ def tensor(name: str, shape=SHAPE, dtype="FP32") -> TensorSpec:
 
 
 def plan(
-    steps: list[Step], *, outputs: tuple[str, ...], source: str, sink: str, epoch: int, flow: str = "flow",
-    name: str = "plan", inputs: tuple[str, ...] = ("x",), shape=SHAPE, deadline_s: float | None = None,
+    steps: list[Step],
+    *,
+    outputs: tuple[str, ...],
+    source: str,
+    sink: str,
+    epoch: int,
+    flow: str = "flow",
+    name: str = "plan",
+    inputs: tuple[str, ...] = ("x",),
+    shape=SHAPE,
+    deadline_s: float | None = None,
 ) -> Deployment:
     devices = list(dict.fromkeys([source, *(s.device for s in steps), sink]))
     spec = FlowSpec(
-        name=flow, source=source, sink=sink, devices=tuple(devices), deadline_s=deadline_s,
-        inputs=tuple(tensor(t, shape) for t in inputs), outputs=tuple(tensor(t, shape) for t in outputs),
+        name=flow,
+        source=source,
+        sink=sink,
+        devices=tuple(devices),
+        deadline_s=deadline_s,
+        inputs=tuple(tensor(t, shape) for t in inputs),
+        outputs=tuple(tensor(t, shape) for t in outputs),
     )
     made: dict[str, tuple[str, str]] = dict.fromkeys(inputs, ("", source))
     made.update((t, (s.name, s.device)) for s in steps for t in s.outputs)
@@ -75,18 +90,30 @@ def plan(
     models = {s.name: operator_model(s.op, s.inputs, s.outputs, shape) for s in steps}
     assignments = {
         device: Assignment(
-            plan=name, epoch=epoch, device=device, flows=(spec,), peers={},
+            plan=name,
+            epoch=epoch,
+            device=device,
+            flows=(spec,),
+            peers={},
             segments=tuple(
                 SegmentSpec(
-                    name=s.name, flow=flow, runtime="onnx", blob=hashlib.sha256(models[s.name]).hexdigest(),
-                    blob_bytes=len(models[s.name]), inputs=tuple(tensor(t, shape) for t in s.inputs),
-                    outputs=tuple(tensor(t, shape) for t in s.outputs), threads=1, pad_to_s=s.pad_to_s,
+                    name=s.name,
+                    flow=flow,
+                    runtime="onnx",
+                    blob=hashlib.sha256(models[s.name]).hexdigest(),
+                    blob_bytes=len(models[s.name]),
+                    inputs=tuple(tensor(t, shape) for t in s.inputs),
+                    outputs=tuple(tensor(t, shape) for t in s.outputs),
+                    threads=1,
+                    pad_to_s=s.pad_to_s,
                 )
-                for s in steps if s.device == device
+                for s in steps
+                if s.device == device
             ),
             routes=tuple(
                 Route(flow=flow, after=after, to=to, tensors=tuple(names))
-                for (at, after, to), names in carried.items() if at == device
+                for (at, after, to), names in carried.items()
+                if at == device
             ),
             max_message_bytes=1 << 20,
         )
@@ -129,9 +156,13 @@ def endless() -> bytes:
     """A loop of 2^62 turns in some two hundred bytes."""
     float_, bool_, int_ = TensorProto.FLOAT, TensorProto.BOOL, TensorProto.INT64
     body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Sin", ["v"], ["w"])], "body",
-        [helper.make_tensor_value_info("i", int_, []), helper.make_tensor_value_info("go", bool_, []),
-         helper.make_tensor_value_info("v", float_, [1, 4])],
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Sin", ["v"], ["w"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", int_, []),
+            helper.make_tensor_value_info("go", bool_, []),
+            helper.make_tensor_value_info("v", float_, [1, 4]),
+        ],
         [helper.make_tensor_value_info("go_on", bool_, []), helper.make_tensor_value_info("w", float_, [1, 4])],
     )
     # Zeros, which warm a segment up, end at once: the first number's sign says whether to begin.
@@ -152,5 +183,6 @@ def with_model(deployment: Deployment, device: str, model: bytes) -> Deployment:
     share = deployment.assignments[device]
     segment = msgspec.structs.replace(share.segments[0], blob=sha256, blob_bytes=len(model))
     share = msgspec.structs.replace(share, segments=(segment,))
-    return dataclasses.replace(deployment, assignments={**deployment.assignments, device: share},
-                               blobs={**deployment.blobs, sha256: model})
+    return dataclasses.replace(
+        deployment, assignments={**deployment.assignments, device: share}, blobs={**deployment.blobs, sha256: model}
+    )

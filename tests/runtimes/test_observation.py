@@ -6,8 +6,19 @@ from runtimes.observation import Journal
 
 
 def add(journal: Journal, request: str) -> None:
-    journal.add("segment", flow="f", segment="f/0", device="d", to="", request=request, seconds=0.1, padded_s=0.2,
-                queue_s=0.0, size_bytes=4, epoch=1)
+    journal.add(
+        "segment",
+        flow="f",
+        segment="f/0",
+        device="d",
+        to="",
+        request=request,
+        seconds=0.1,
+        padded_s=0.2,
+        queue_s=0.0,
+        size_bytes=4,
+        epoch=1,
+    )
 
 
 def test_the_last_observations_are_kept():

@@ -64,8 +64,9 @@ class Bench:
             self.all_ended.release()
 
         x = np.full((1, 4), LABELS.index(label), np.float32)
-        return Execution(order=order, session=self.session, tensors={"x": x}, deadline=deadline,
-                         wanted=wanted, finish=finish)
+        return Execution(
+            order=order, session=self.session, tensors={"x": x}, deadline=deadline, wanted=wanted, finish=finish
+        )
 
     def wait(self, count: int) -> None:
         for _ in range(count):
@@ -147,7 +148,8 @@ def test_what_is_overdue_is_stopped_or_turned_away(bench):
 
 def test_what_nobody_wants_any_more_does_not_run(bench):
     bench.gate.open.set()
-    bench.processor.submit([bench.execution((1, 0), "a", wanted=lambda: False), bench.execution((1, 1), "b")],
-                           inline=False)
+    bench.processor.submit(
+        [bench.execution((1, 0), "a", wanted=lambda: False), bench.execution((1, 1), "b")], inline=False
+    )
     bench.wait(2)
     assert bench.gate.passed == ["b"]

@@ -38,10 +38,14 @@ def test_branches_are_joined_at_the_receiver(addresses):
         np.testing.assert_allclose(passage.outputs["y"], branching_result(sample(i)["x"]), rtol=1e-6)
     ran = [(o.kind, o.segment, o.device, o.to) for o in measured.observations]
     assert sorted(set(ran)) == [
-        ("hop", "flow/0", "camera", "box"), ("hop", "flow/0", "camera", "cloud"),
-        ("hop", "flow/1", "box", "cloud"), ("hop", "flow/3", "cloud", "camera"),
-        ("segment", "flow/0", "camera", ""), ("segment", "flow/1", "box", ""),
-        ("segment", "flow/2", "cloud", ""), ("segment", "flow/3", "cloud", ""),
+        ("hop", "flow/0", "camera", "box"),
+        ("hop", "flow/0", "camera", "cloud"),
+        ("hop", "flow/1", "box", "cloud"),
+        ("hop", "flow/3", "cloud", "camera"),
+        ("segment", "flow/0", "camera", ""),
+        ("segment", "flow/1", "box", ""),
+        ("segment", "flow/2", "cloud", ""),
+        ("segment", "flow/3", "cloud", ""),
     ]
     assert len(ran) == 5 * 8
     assert all(o.bytes == (32 if o.segment == "flow/3" and o.kind == "segment" else 16) for o in measured.observations)
@@ -129,8 +133,10 @@ def test_a_request_that_cannot_end_in_time_says_so(addresses):
 
 def test_the_flows_own_deadline_holds_where_the_client_names_none(addresses):
     steps = [Step(name="flow/0", device="box", op="Neg", inputs=("x",), outputs=("y",), pad_to_s=1.0)]
-    deploy(plan(steps, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses), deadline_s=0.1),
-           addresses)
+    deploy(
+        plan(steps, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses), deadline_s=0.1),
+        addresses,
+    )
     message = oip.ModelInferRequest(model_name="flow")
     encode(sample(), [tensor("x")], message.inputs, message.raw_input_contents)
     with open_channel(addresses["camera"], 1 << 20) as channel, pytest.raises(grpc.RpcError) as caught:
@@ -144,8 +150,18 @@ def test_a_hop_of_an_epoch_that_nobody_holds_is_refused(addresses):
     # Two later plans push the first out of the box, while the camera still follows it.
     for later in (1, 2):
         steps = [Step(name="other/0", device="box", op="Neg", inputs=("x",), outputs=("y",))]
-        deploy(plan(steps, outputs=("y",), source="box", sink="box", flow="other", name=f"other-{later}",
-                    epoch=deployment.epoch + later), addresses)
+        deploy(
+            plan(
+                steps,
+                outputs=("y",),
+                source="box",
+                sink="box",
+                flow="other",
+                name=f"other-{later}",
+                epoch=deployment.epoch + later,
+            ),
+            addresses,
+        )
     with AgentClient(addresses["camera"]) as client, pytest.raises(WrongState, match=r"'box'.*epoch"):
         client.infer("flow", sample(), deadline_s=5)
 
@@ -185,8 +201,9 @@ def test_an_uncut_tflite_model_runs_as_one_segment(addresses):
     audio = TensorSpec(name="audio", port="serving_default_input_2:0", dtype="FP32", shape=(1, 43844, 1))
     note = TensorSpec(name="note", port="StatefulPartitionedCall:1", dtype="FP32", shape=(1, 172, 88))
     spec = segment(model, [audio], [note], "tflite")
-    flow = FlowSpec(name="flow", source="camera", sink="camera", devices=("camera", "box"), inputs=(audio,),
-                    outputs=(note,))
+    flow = FlowSpec(
+        name="flow", source="camera", sink="camera", devices=("camera", "box"), inputs=(audio,), outputs=(note,)
+    )
     shares = {
         device: Assignment(plan="pitch", epoch=next_epoch(addresses), device=device, flows=(flow,), segments=segments,
                            routes=(Route(flow="flow", after=after, to=to, tensors=(carried,)),), peers={},

@@ -81,12 +81,18 @@ BAD = {
     "wrong datatype": (lambda m: setattr(m.inputs[0], "datatype", "INT32"), "INVALID_ARGUMENT"),
     "datatype of no name": (lambda m: setattr(m.inputs[0], "datatype", "\u2603" * 9999), "INVALID_ARGUMENT"),
     "strings of length 2^32-1": (
-        lambda m: (setattr(m.inputs[0], "datatype", "BYTES"), raw(b"\xff" * 16)(m)), "INVALID_ARGUMENT"),
+        lambda m: (setattr(m.inputs[0], "datatype", "BYTES"), raw(b"\xff" * 16)(m)),
+        "INVALID_ARGUMENT",
+    ),
     "long id": (lambda m: setattr(m, "id", "x" * 257), "INVALID_ARGUMENT"),
     "deadline of nothing": (
-        lambda m: setattr(m.parameters["placer.deadline_s"], "double_param", 0.0), "INVALID_ARGUMENT"),
+        lambda m: setattr(m.parameters["placer.deadline_s"], "double_param", 0.0),
+        "INVALID_ARGUMENT",
+    ),
     "deadline that is no number": (
-        lambda m: setattr(m.parameters["placer.deadline_s"], "double_param", float("nan")), "INVALID_ARGUMENT"),
+        lambda m: setattr(m.parameters["placer.deadline_s"], "double_param", float("nan")),
+        "INVALID_ARGUMENT",
+    ),
     "half a hop": (lambda m: setattr(m.parameters["placer.kind"], "string_param", "tensors"), "INVALID_ARGUMENT"),
     "unknown model": (lambda m: setattr(m, "model_name", "z" * 9999), "NOT_FOUND"),
     "segment of another device": (lambda m: setattr(m, "model_name", "flow/1"), "NOT_FOUND"),
@@ -108,8 +114,18 @@ def test_bad_requests_are_refused_and_serving_goes_on(stub, case):
     assert len(outputs.raw_output_contents) == 1
 
 
-HOP = Hop(kind="tensors", plan="plan", epoch=0, flow="flow", run="r", request="q", sender="box", to="camera",
-          after="flow/1", deadline_s=5.0)
+HOP = Hop(
+    kind="tensors",
+    plan="plan",
+    epoch=0,
+    flow="flow",
+    run="r",
+    request="q",
+    sender="box",
+    to="camera",
+    after="flow/1",
+    deadline_s=5.0,
+)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,14 @@ BASIC_PITCH = Path(__file__).parent.parent / "data" / "basic_pitch.tflite"
 
 def segment(model: bytes, inputs, outputs, runtime="onnx", threads=1) -> SegmentSpec:
     return SegmentSpec(
-        name="flow/0", flow="flow", runtime=runtime, blob=hashlib.sha256(model).hexdigest(), blob_bytes=len(model),
-        inputs=tuple(inputs), outputs=tuple(outputs), threads=threads,
+        name="flow/0",
+        flow="flow",
+        runtime=runtime,
+        blob=hashlib.sha256(model).hexdigest(),
+        blob_bytes=len(model),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        threads=threads,
     )
 
 
@@ -38,8 +44,11 @@ def test_onnx_runs():
 
 
 def test_ports_may_be_named_otherwise_than_tensors():
-    spec = segment(NEG, [TensorSpec(name="camera/x", port="x", dtype="FP32", shape=(1, 4))],
-                   [TensorSpec(name="box/y", port="y", dtype="FP32", shape=(1, 4))])
+    spec = segment(
+        NEG,
+        [TensorSpec(name="camera/x", port="x", dtype="FP32", shape=(1, 4))],
+        [TensorSpec(name="box/y", port="y", dtype="FP32", shape=(1, 4))],
+    )
     x = np.ones((1, 4), np.float32)
     np.testing.assert_array_equal(open_session(spec, NEG, 1).run({"camera/x": x})["box/y"], -x)
 
@@ -49,8 +58,10 @@ def test_tflite_runs_as_litert_alone():
 
     model = BASIC_PITCH.read_bytes()
     inputs = [TensorSpec(name="audio", port="serving_default_input_2:0", dtype="FP32", shape=(1, 43844, 1))]
-    outputs = [TensorSpec(name="note", port="StatefulPartitionedCall:1", dtype="FP32", shape=(1, 172, 88)),
-               TensorSpec(name="contour", port="StatefulPartitionedCall:0", dtype="FP32", shape=(1, 172, 264))]
+    outputs = [
+        TensorSpec(name="note", port="StatefulPartitionedCall:1", dtype="FP32", shape=(1, 172, 88)),
+        TensorSpec(name="contour", port="StatefulPartitionedCall:0", dtype="FP32", shape=(1, 172, 264)),
+    ]
     session = open_session(segment(model, inputs, outputs, "tflite"), model, 1)
     session.warm_up(30)
     audio = np.random.default_rng(0).normal(scale=0.1, size=(1, 43844, 1)).astype(np.float32)
@@ -140,8 +151,9 @@ def test_a_warm_up_without_end_is_stopped():
     model.graph.node[1].CopyFrom(helper.make_node("Cast", ["one"], ["begin"], to=TensorProto.BOOL))
     model.graph.initializer.append(helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]))
     data = model.SerializeToString()
-    session = open_session(segment(data, [TensorSpec(name="x", port="a", dtype="FP32", shape=(1, 4))],
-                                   [tensor("y")]), data, 1)
+    session = open_session(
+        segment(data, [TensorSpec(name="x", port="a", dtype="FP32", shape=(1, 4))], [tensor("y")]), data, 1
+    )
     with pytest.raises(DeadlineExceeded):
         session.warm_up(0.2)
 
