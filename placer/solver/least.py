@@ -90,15 +90,17 @@ def least(problem: Problem, rule: str, *, time_limit_s: float = 30.0) -> Least |
         _expect_proof(outcome, rule)
         return None
     high, low, certify = reached(judge, best, rule), 0.0, True
-    while high - low > STEP * high and (left_s := end_s - time.monotonic()) > 0:
+    done = high == 0
+    while not done and (left_s := end_s - time.monotonic()) > 0:
         # Often the plan at hand is the least one already: that is asked first, and after each half that was empty.
         probe = max(low, high * (1 - STEP)) if certify else (low + high) / 2
         outcome = _any_plan(rules.with_limit(problem, rule, probe), left_s)
         if outcome.choices is not None:
             best, certify = outcome.choices, False
             high = min(high, reached(judge, best, rule))
+            done = high - low <= STEP * high
         elif outcome.status == "infeasible":
-            low, certify = max(low, probe), True
+            low, certify, done = probe, True, certify or probe >= high * (1 - STEP)
         else:
             break
     return Least(value=high, bound=low, choices=best)

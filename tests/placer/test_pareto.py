@@ -48,7 +48,7 @@ def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
     return a[0] <= b[0] and a[1] <= b[1] and (a[0] < b[0] * (1 - NEAR) or a[1] < b[1] * (1 - NEAR))
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10_000),
     pair=st.sampled_from(

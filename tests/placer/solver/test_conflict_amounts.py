@@ -42,7 +42,7 @@ def capped(seed: int, *, flows: int = 1) -> Problem:
     return problem
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(12))
 def test_the_least_limit_equals_brute_force_for_every_rule(seed: int) -> None:
     problem = capped(seed, flows=1 + (seed % 4 == 3))
     finite = [rule for rule, (limit, _) in rules.limits(problem).items() if limit < 1e5]
@@ -65,7 +65,7 @@ def impossible(seed: int) -> Problem | None:
     return problem if not any(e.feasible for _, e in all_evaluations(problem)) else None
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_conflict_is_over_at_the_amount_and_not_before(seed: int) -> None:
     problem = impossible(seed)
     if problem is None:
@@ -83,7 +83,7 @@ def test_a_conflict_is_over_at_the_amount_and_not_before(seed: int) -> None:
 
 
 def test_some_of_these_problems_are_impossible() -> None:
-    assert sum(impossible(seed) is not None for seed in range(12)) >= 4
+    assert sum(impossible(seed) is not None for seed in range(8)) >= 3
 
 
 def test_the_error_says_how_far_each_rule_would_have_to_give() -> None:
