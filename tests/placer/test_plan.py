@@ -83,12 +83,34 @@ def test_attributional_adds_the_idle_power_of_what_is_on_anyway(seed: int) -> No
 
 
 def test_the_facility_s_part_is_split_off_every_joule() -> None:
-    index, _, evaluation = _judged(4)
+    index = ProblemIndex(_chain())
+    evaluation = evaluate(index, ((0, 0, 1, 1, 0),))
     plain = make_ledger(index, evaluation)
     split = make_ledger(index, evaluation, pue=dict.fromkeys((d.name for d in index.devices), 1.5))
     at_devices = fsum(line.power_w for line in plain.marginal if line.device)
     facility = fsum(line.power_w for line in split.marginal if line.kind == "facility")
+    assert at_devices > 1
     assert facility == pytest.approx(at_devices / 3)
+    assert split.marginal_w == pytest.approx(plain.marginal_w)
+
+
+def test_what_is_not_switched_on_owes_no_idle_power() -> None:
+    # Starting a segment of an op of zero seconds uses the device, yet by the format it switches nothing on.
+    problem = Problem(
+        devices=(Device(name="d", idle_w=5.0, always_on=False, segment_s=0.1, segment_j=1.0),),
+        flows=(
+            Flow(
+                name="f",
+                rate_hz=1.0,
+                ops=(Op(name="v", options=tuple(Option(device="d", mode=m, seconds=0.0, joules=0.0) for m in "mn")),),
+            ),
+        ),
+    )
+    index = ProblemIndex(problem)
+    evaluation = evaluate(index, ((0,),))
+    assert evaluation.device_utilization[0] > 0
+    ledger = make_ledger(index, evaluation)
+    assert ledger.attributional == ledger.marginal
 
 
 def test_origins_are_written_beside_the_figures() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from placer.baselines import starting_choices
 from placer.index import ProblemIndex
 from placer.problem import Device, Flow, Op, Option, Problem
+from placer.solver import plain
 from placer.solver.plain import search
 from tests.oracles.bad_scales import stretched
 from tests.oracles.brute_force import brute_force, with_caps
@@ -80,20 +81,23 @@ def test_equals_brute_force_on_thousands() -> None:
 
 @pytest.mark.parametrize("seed", [1238, 27435, 28695])
 def test_is_not_misled_by_the_solver_s_presolve(seed: int) -> None:
-    # Random instances for which HiGHS 1.12 with presolve claims that nothing better than the start exists.
+    # Random problems for which HiGHS 1.12 with presolve, the last two with one rule of it switched off, claims that
+    # nothing better than the start exists.
     rng = random.Random(seed)
     if rng.random() < 0.6:
-        ops, devices = rng.choice([3, 5, 7]), rng.choice([2, 3])
+        single = rng.random() < 0.7
         problem = (
-            odd_problem(seed, ops=ops, devices=devices)
-            if rng.random() < 0.7
+            odd_problem(seed, ops=rng.choice([3, 5, 7]), devices=rng.choice([2, 3]))
+            if single
             else odd_problem(seed, ops=3, devices=3, flows=2)
         )
-    else:
+    elif rng.random() < 0.7:
         problem = random_problem(seed, devices=3, ops=rng.choice([4, 5]), shares=True)
-    _check(problem, _search(problem), seed)
-    capped = with_caps(problem, random.Random(seed))
-    _check(capped, _search(capped), seed)
+    else:
+        problem = random_problem(seed, devices=2, ops=3, modes=2, shares=True)
+    if rng.random() < 0.7:
+        problem = with_caps(problem, rng)
+    assert _check(problem, _search(problem), seed)
 
 
 def _compare_stretched(seeds: range) -> int:
@@ -232,9 +236,29 @@ def test_nanoseconds_beside_thousands_of_seconds() -> None:
 
 def test_a_device_that_is_never_used_does_not_set_the_scale() -> None:
     # 10 kW of idle power beside microwatts: what is worth saving is far below the largest coefficient.
-    options = (_option("a", 1.0, 2e-6), _option("b", 1.0, 1e-6))
-    idle = (Device(name="c", idle_w=1e4, always_on=False, max_utilization=1e9),)
-    outcome = _search(_tiny((options, (*options, _option("c", 1.0, 1e-9))), more=idle))
+    # The best plan is no starting choice, so it has to be found.
+    idle = (Device(name="c", idle_w=1e9, always_on=False, max_utilization=1e9),)
+    first = (_option("a", 1.0, 1e-6), _option("b", 1.0, 2e-6), _option("c", 1.0, 1e-9))
+    second = (_option("a", 1.0, 2e-6), _option("b", 1.0, 1e-6))
+    outcome = _search(_tiny((first, second) * 4, more=idle))
     assert outcome.status == "optimal"
     assert outcome.evaluation is not None
-    assert outcome.evaluation.objective == pytest.approx(2e-6)
+    assert outcome.evaluation.objective == pytest.approx(8e-6)
+    # With the scale of c's idle power the solver sees nothing of the rest, and tries choice after choice.
+    assert outcome.rounds <= 5
+
+
+def test_the_last_proof_is_made_without_presolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    real = plain._solve
+
+    def watched(*given: Any, presolve: bool) -> Any:
+        asked.append(presolve)
+        return real(*given, presolve=presolve)
+
+    monkeypatch.setattr(plain, "_solve", watched)
+    for seed in range(12):
+        asked.clear()
+        outcome = _search(with_caps(random_problem(seed, ops=4), random.Random(seed)))
+        assert outcome.status in ("optimal", "infeasible")
+        assert asked[-1] is False, seed
