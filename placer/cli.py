@@ -58,7 +58,7 @@ def plan_command(
     from placer.plan import encode_plan
     from placer.planning import build_site, solve_built
     from placer.problem import encode_problem
-    from placer.report import plan_tables, site_table, verdict
+    from placer.report import notes, plan_tables, site_table, verdict
     from profiles import read_site
 
     terminal: Terminal = context.obj
@@ -87,7 +87,7 @@ def plan_command(
     if json:
         terminal.json(encode_plan(plan))
     else:
-        terminal.show(site_table(whole), *plan_tables(plan), verdict(plan))
+        terminal.show(site_table(whole), *plan_tables(plan), verdict(plan), *notes(plan))
         if output is not None:
             terminal.show(f"Written to {output}. Next: placer deploy {output}")
 

@@ -100,7 +100,9 @@ def _figures(value: Any, path: str) -> Iterator[tuple[str, Figure]]:
 def _devices(devices: list[DeviceProfile]) -> Table:
     table = Table(title=f"{len(devices)} devices", title_justify="left", title_style="bold")
     for column in ("id", "name", "tier", "boundary", "idle W", "modes"):
-        table.add_column(column, justify="right" if column == "idle W" else "left", overflow="fold")
+        table.add_column(
+            column, justify="right" if column == "idle W" else "left", overflow="fold", no_wrap=column == "id"
+        )
     for d in devices:
         idle = "-" if d.idle_w is None else f"{d.idle_w.value:.3g}"
         table.add_row(d.id, d.name, d.tier, d.boundary, idle, ", ".join(m.name for m in d.modes))
@@ -110,7 +112,9 @@ def _devices(devices: list[DeviceProfile]) -> Table:
 def _links(links: list[LinkProfile]) -> Table:
     table = Table(title=f"{len(links)} links", title_justify="left", title_style="bold")
     for column in ("id", "name", "Mbit/s up", "Mbit/s down"):
-        table.add_column(column, justify="right" if "Mbit" in column else "left", overflow="fold")
+        table.add_column(
+            column, justify="right" if "Mbit" in column else "left", overflow="fold", no_wrap=column == "id"
+        )
     for k in links:
         rates = [k.bandwidth_bps("up"), k.bandwidth_bps("down")]
         table.add_row(k.id, k.name, *("-" if r is None else f"{r.value / 1e6:.4g}" for r in rates))

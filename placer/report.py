@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from placer.build import SINK, SOURCE
 from placer.objective import UNITS, per_inference
 
 if TYPE_CHECKING:
@@ -86,6 +87,22 @@ def verdict(plan: Plan) -> str:
             f"Optimal: {value}; no placement within the rules does with less (proven within {max(plan.gap, 1e-9):.0e})."
         )
     return f"Feasible: {value}; at best {plan.gap:.2%} less is possible."
+
+
+def notes(plan: Plan) -> list[str]:
+    """Say what a reader of the tables might take for granted and should not."""
+    found = []
+    able = {o.device for f in plan.problem.flows for op in f.ops if op.name not in (SOURCE, SINK) for o in op.options}
+    for device in plan.problem.devices:
+        if device.name not in able:
+            found.append(
+                f"Note: {device.name!r} can run none of the models: none of its modes computes in their numeric format."
+            )
+    if len(plan.flows) > 1:
+        found.append(
+            "Note: latencies are of each flow alone; caps on utilization keep other flows' queues away from it."
+        )
+    return found
 
 
 def _segments(plan: Plan) -> Table:

@@ -12,6 +12,7 @@ from placer.index import ProblemIndex
 from placer.solver.conflict import find_amounts, find_conflict
 from placer.solver.find import find
 from placer.solver.outcome import OPTIMALITY_GAP
+from placer.tidy import tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,10 +75,11 @@ def solve(
         )
     if outcome.choices is None:
         raise NoPlanFound(f"no plan was found in {time_limit_s:g} s, nor a proof that there is none; give more time")
+    choices, evaluation = tidy(index, outcome.choices, evaluate(index, outcome.choices))
     return assemble(
         index,
-        outcome.choices,
-        evaluate(index, outcome.choices),
+        choices,
+        evaluation,
         outcome.bound,
         built=built,
         name=name,

@@ -69,7 +69,8 @@ class Terminal:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        width = None if out.isatty() else _WIDTH
+        # rich asks the terminal for its width, and COLUMNS; a pipe has none of its own.
+        width = None if out.isatty() or "COLUMNS" in os.environ else _WIDTH
         self.console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
         self.errors = Console(stderr=True, highlight=False)
         self._status: Status | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -53,6 +54,8 @@ def test_the_readme_shows_the_demos_real_plan() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "placer", "plan", str(ROOT / "placer" / "demo_data" / "site.yaml")],
         cwd=ROOT,
+        # As wide as where nobody says how wide.
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"},
         capture_output=True,
         text=True,
         timeout=120,
