@@ -16,7 +16,7 @@ What does not fit, so that optima differ:
 Each of the first three can only shorten: a plan of theirs without simultaneous CPU nodes takes no longer here. Its
 latency is then an upper bound of our optimum, not a value to meet.
 
-    python -m benchmarks.msr_fiddle FOLDER [--limit 30] [--only bert24_inference ...]
+    python -m benchmarks.msr_fiddle FOLDER [--limit 30] [--only bert24_inference ...] [--plain cp-sat]
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ import json
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from placer.index import ProblemIndex
 from placer.problem import Device, Flow, Link, Op, Option, Problem, Tensor
 from placer.solver.find import find
+from placer.solver.plain import Backend, search
 
 UNIT_S = 1e-3
 """The files' unit of time is not named and looks like a millisecond."""
@@ -105,12 +106,13 @@ def _links(accelerators: list[str]) -> tuple[Link, ...]:
     )
 
 
-def measure(path: Path, limit_s: float) -> str:
-    """Solve one file; return its row of the table, latencies in the file's unit."""
+def measure(path: Path, limit_s: float, plain: Backend | None) -> str:
+    """Solve one file, by a plain solver if one is named; return its row, latencies in the file's unit."""
     problem = read_workload(path)
     name = f"{path.parent.name}/{path.stem}"
     begin_s = time.process_time()
-    found = find(ProblemIndex(problem), time_limit_s=limit_s)
+    index = ProblemIndex(problem)
+    found = find(index, time_limit_s=limit_s) if plain is None else search(index, backend=plain, time_limit_s=limit_s)
     cpu_s = time.process_time() - begin_s
     latency = "-" if found.evaluation is None else f"{found.evaluation.objective / UNIT_S:.4f}"
     gap = "-" if found.gap is None else f"{found.gap:.2%}"
@@ -126,6 +128,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="the folder that holds latency-inputs")
     parser.add_argument("--limit", type=float, default=30.0, metavar="SECONDS", help="wall-clock limit of each graph")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="names of files without their ending")
+    parser.add_argument("--plain", choices=get_args(Backend), help="solve by this plain solver instead")
     asked = parser.parse_args()
     paths = sorted(asked.folder.glob("latency-inputs/*/*.json"))
     if not paths:
@@ -134,7 +137,7 @@ def main() -> None:
     print("|---|---:|---:|---|---:|---:|---:|---:|---:|")
     for path in paths:
         if asked.only is None or path.stem in asked.only:
-            print(measure(path, asked.limit), flush=True)
+            print(measure(path, asked.limit, asked.plain), flush=True)
 
 
 if __name__ == "__main__":
