@@ -68,7 +68,7 @@ def _one_flow(
     flow = index.flows[0]
     pairs = sum(len(flow.options[u]) * len(flow.options[v]) for v in range(flow.size) for u in flow.predecessors[v])
     turn_s = min(time_limit_s, _FIRST_S) if pairs <= _PAIRS else time_limit_s
-    best = Outcome("unknown", None, None, 0.0, 0.0, 0)
+    best = _simple(index)
     exact = True
     while True:
         started = time.monotonic()
@@ -87,6 +87,16 @@ def _one_flow(
         if not exact:
             turn_s *= 4
         turn_s, exact = min(turn_s, left_s), not exact
+
+
+def _simple(index: ProblemIndex) -> Outcome:
+    """Return the best of the baselines, without a bound: a search that is cut short has at least that."""
+    best = Outcome("unknown", None, None, 0.0, 0.0, 0)
+    for choices in starting_choices(index):
+        evaluation = evaluate(index, choices)
+        if evaluation.feasible:
+            best = _better(best, Outcome("feasible", choices, evaluation, 0.0, 0.0, 0), 0.0)
+    return best
 
 
 def _many_flows(
@@ -121,7 +131,8 @@ def _many_flows(
 def _better(known: Outcome, found: Outcome, seconds: float) -> Outcome:
     """Join what two searches of the same problem know: the better choice, the higher bound."""
     if found.status == "infeasible":
-        return replace(found, seconds=seconds)
+        # A choice that the referee accepts refutes any claim that there is none.
+        return replace(found if known.evaluation is None else known, seconds=seconds)
     bound, rounds = max(known.bound, found.bound), known.rounds + found.rounds
     ahead = found.evaluation is not None and (
         known.evaluation is None or found.evaluation.objective < known.evaluation.objective
