@@ -1,4 +1,4 @@
-"""How long a problem.json takes to read, check and index as it grows: python benchmarks/read_problem.py [OPS ...]."""
+"""How long a problem.json takes to read, check and index as it grows: python -m benchmarks.read_problem [OPS ...]."""
 
 from __future__ import annotations
 
