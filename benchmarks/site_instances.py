@@ -209,10 +209,11 @@ def _camera(
                 )
             )
     home_s = CAMERA.segment_s + CAMERA.seconds_per_mac * sum(n.macs for n in nodes)
+    # One flow in four may not take as long as its camera would: it must hand something on, but comes less often.
+    hurry = rng.random() < 0.25 and home_s > 0.05
     # Alone, a camera would be busy for 15 to 60 % of the time.
-    rate_hz = (rng.choice([0.2, 0.35, 0.5]) if alike else rng.uniform(0.15, 0.6)) / home_s
-    # One flow in three may not take as long as its camera would: it must hand something on.
-    hurry = rng.random() < 1 / 3 and home_s > 0.05
+    busy = rng.choice([0.2, 0.35, 0.5]) if alike else rng.uniform(0.15, 0.6)
+    rate_hz = busy * (0.5 if hurry else 1.0) / home_s
     deadline_s = home_s * (0.7 if hurry else 1.5) * (1.0 if alike else rng.uniform(0.9, 1.1))
     return _flow(f"flow-{number}", nodes, [name, *boxes, *servers], rate_hz, deadline_s)
 

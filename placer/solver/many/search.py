@@ -22,7 +22,7 @@ from placer.solver.many.integer import improve, pick_columns, stock_of
 from placer.solver.many.master import Master, column_price
 from placer.solver.many.parts import make_parts
 from placer.solver.many.prices import no_prices, offset, priced
-from placer.solver.many.pricing import solve_alone
+from placer.solver.many.pricing import Answer, solve_alone
 from placer.solver.many.residual import beside
 from placer.solver.outcome import OPTIMALITY_GAP, Outcome, relative_gap
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from placer.solver.many.columns import Column
     from placer.solver.many.master import Mix
     from placer.solver.many.prices import Prices
-    from placer.solver.many.pricing import Answer, Pricing
+    from placer.solver.many.pricing import Pricing
     from placer.solver.many.stock import Stock
     from placer.solver.outcome import Status
 
@@ -162,7 +162,7 @@ class Search:
 
     def _price_out(self, pricing: Pricing) -> Mix | None:
         """Add columns until the master problem's value and the bound meet; return the last mix."""
-        base, smoothing, mix = 1.0, _SMOOTHING, None
+        base, smoothing, mix, asked = 1.0, _SMOOTHING, None, False
         whole = len(self.parts) <= _SAMPLE
         reserve = 0.3
         while self._left_s(reserve) > 0:
@@ -171,12 +171,16 @@ class Search:
             if base == 0.0 and mix.over <= _OVER:
                 # There is a mix that keeps every cap: exceeding them was only too cheap.
                 self.master.penalty *= 100.0
-                base, self._center, self._value = 1.0, None, -math.inf
+                base, asked, self._center, self._value = 1.0, False, None, -math.inf
+                continue
+            if whole and base and mix.over > _OVER and not asked:
+                # Before anything is spent on costs: can the caps be kept at all?
+                base, asked, self._center, self._value = 0.0, True, None, -math.inf
                 continue
             pure = self._center is None or not smoothing
             prices = mix.prices if self._center is None else mix.prices.mixed(self._center, smoothing)
-            wanted = range(len(self.parts)) if whole else self._sample()
-            answers = pricing.price(wanted, prices, self._until_s(reserve))
+            wanted = self._sample() if base and not whole else range(len(self.parts))
+            answers = self._answers(pricing, wanted, prices, self._until_s(reserve))
             if any(answer.bound == math.inf for answer in answers):
                 self.impossible = True
                 return mix
@@ -196,7 +200,7 @@ class Search:
                 late = self.rounds >= _SAMPLE_ROUNDS or self._left_s(1 - _SAMPLE_TIME) <= 0
                 whole = late or new == 0 or promise <= 0.5 * worth
                 continue
-            close = relative_gap(mix.objective, self._hope(prices, answers)) <= max(self.gap / 5, 1e-8)
+            close = relative_gap(mix.objective, self._hope(prices, answers)) <= max(self.gap / 3, 1e-8)
             if base and mix.over <= _OVER and close:
                 return mix
             if new:
@@ -209,8 +213,23 @@ class Search:
                 # The columns cannot keep the caps and no better one is known: is there any plan?
                 base, self._center, self._value = 0.0, None, -math.inf
             else:
+                self._prove_impossible(pricing, prices, answers)
                 return mix
         return mix
+
+    def _answers(self, pricing: Pricing, wanted: Sequence[int], prices: Prices, until_s: float) -> Sequence[Answer]:
+        """Price parts; where neither costs nor prices touch a part, its minimum is 0 and needs no solver."""
+        if prices.base:
+            return pricing.price(wanted, prices, until_s)
+        touched = {g for key, price in (*prices.on.items(), *prices.weights.items()) if price for g in key[:1]}
+        for g in wanted:
+            own = self.coupling.parts[g]
+            memory = any(prices.memory.get(self.parts[g].devices[i]) for i in own.crowded)
+            if memory or prices.rows[list(own.rows)].any():
+                touched.add(g)
+        asked = [g for g in wanted if g in touched]
+        found = dict(zip(asked, pricing.price(asked, prices, until_s), strict=True))
+        return [found.get(g, Answer(None, 0.0, proven=True)) for g in wanted]
 
     def _sample(self) -> list[int]:
         """Pick the parts of a round that only looks for columns: others in each round, spread over the site."""
@@ -278,6 +297,19 @@ class Search:
             self.bound = max(self.bound, math.fsum([*terms, offset(self.coupling, self.counts, prices)]))
             if self.progress is not None:
                 self.progress(self.objective, self.bound)
+
+    def _prove_impossible(self, pricing: Pricing, prices: Prices, answers: Sequence[Answer]) -> None:
+        """Give more time to the parts whose minimum at prices without costs is not proven yet."""
+        known = list(answers)
+        open_ = [g for g, answer in enumerate(answers) if not answer.proven]
+        for at in range(0, len(open_), pricing.processes):
+            if self.impossible or self._left_s(0.3) <= 0:
+                return
+            wanted = open_[at : at + pricing.processes]
+            for g, answer in zip(wanted, pricing.price(wanted, prices, self._until_s(0.3), math.inf), strict=True):
+                known[g] = answer
+            self._learn(wanted, [known[g] for g in wanted])
+            self._raise_bound(prices, known)
 
     def _plan(self, mix: Mix) -> Stock | None:
         """Make a plan out of the columns: the integer master's, improved by single moves."""
