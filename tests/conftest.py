@@ -23,9 +23,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Undo what commands run in this process set for theirs: agents of later tests would inherit it."""
+    """Undo what commands run in this process set for theirs: later tests and their agents would inherit it."""
     before = dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)

@@ -21,7 +21,21 @@ def test_there_is_a_test_for_every_example():
         "plan_from_python.py",
         "my_device.yaml",
         "line.yaml",
+        "fifty_cameras.py",
     }
+
+
+def test_fifty_cameras_are_planned_within_every_rule():
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.fifty_cameras", "--limit", "10"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=True,
+    )
+    assert "every rule kept" in done.stdout
+    assert "no plan needs less than" in done.stdout
 
 
 def test_plan_from_python_says_what_it_planned_and_measured(tmp_path):
