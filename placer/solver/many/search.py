@@ -198,7 +198,7 @@ class Search:
             if not whole:
                 worth = len(wanted) / len(self.parts) * mix.objective * max(self.gap, 1e-4)
                 late = self.rounds >= _SAMPLE_ROUNDS or self._left_s(1 - _SAMPLE_TIME) <= 0
-                whole = late or new == 0 or promise <= 0.5 * worth
+                whole = late or new == 0 or promise <= 0.1 * worth
                 continue
             close = relative_gap(mix.objective, self._hope(prices, answers)) <= max(self.gap / 3, 1e-8)
             if base and mix.over <= _OVER and close:
