@@ -43,13 +43,15 @@ _SMOOTHING = 0.5
 _SAMPLE = 24
 """Parts at least that are priced in a round that only looks for columns, or a twelfth of all."""
 _SAMPLE_ROUNDS = 12
+_QUIET_ROUNDS = 3
+"""So many of them in a row must promise little before all parts are priced."""
 _SAMPLE_TIME = 0.3
 """Most of such rounds, and the fraction of the time limit that they may take."""
 _NEIGHBOURS = 40
 """Parts of one shape that try each other's new choices."""
 _TWINS = 2
 """Devices that look alike on which a part is put as a whole to begin with."""
-_COLUMNS = 12
+_COLUMNS = 20
 """Columns per part that the integer master chooses from."""
 _OVER = 1e-7
 """Excess of caps up to which the master problem counts as solved."""
@@ -85,6 +87,8 @@ class Search:
         """The prices with the best bound so far."""
         self._value = -math.inf
         """That bound."""
+        self._hope = -math.inf
+        """That bound, if answers that need more time bring nothing new."""
         self._floors = [-math.inf] * len(self.parts)
         """Each part's minimum at the best prices so far."""
         shapes: dict[Hashable, list[int]] = {}
@@ -162,7 +166,7 @@ class Search:
 
     def _price_out(self, pricing: Pricing) -> Mix | None:
         """Add columns until the master problem's value and the bound meet; return the last mix."""
-        base, smoothing, mix, asked = 1.0, _SMOOTHING, None, False
+        base, smoothing, mix, asked, quiet = 1.0, _SMOOTHING, None, False, 0
         whole = len(self.parts) <= _SAMPLE
         reserve = 0.3
         while self._left_s(reserve) > 0:
@@ -171,11 +175,15 @@ class Search:
             if base == 0.0 and mix.over <= _OVER:
                 # There is a mix that keeps every cap: exceeding them was only too cheap.
                 self.master.penalty *= 100.0
-                base, asked, self._center, self._value = 1.0, False, None, -math.inf
+                base, asked = 1.0, False
+                self._forget_prices()
                 continue
+            if base and mix.over <= _OVER and mix.objective - self._hope <= max(self.gap / 3, 1e-8) * mix.objective:
+                return mix
             if whole and base and mix.over > _OVER and not asked:
                 # Before anything is spent on costs: can the caps be kept at all?
-                base, asked, self._center, self._value = 0.0, True, None, -math.inf
+                base, asked = 0.0, True
+                self._forget_prices()
                 continue
             pure = self._center is None or not smoothing
             prices = mix.prices if self._center is None else mix.prices.mixed(self._center, smoothing)
@@ -187,6 +195,7 @@ class Search:
             promise = sum(
                 self.counts[g] * (self._cheapest(g, prices) - answer.bound)
                 for g, answer in zip(wanted, answers, strict=True)
+                if answer.proven
             )
             new = self._learn(wanted, answers)
             if whole:
@@ -197,25 +206,23 @@ class Search:
                 self.progress(self.objective, self.bound)
             if not whole:
                 worth = len(wanted) / len(self.parts) * mix.objective * max(self.gap, 1e-4)
+                quiet = quiet + 1 if promise <= 0.1 * worth else 0
                 late = self.rounds >= _SAMPLE_ROUNDS or self._left_s(1 - _SAMPLE_TIME) <= 0
-                whole = late or new == 0 or promise <= 0.1 * worth
+                whole = late or quiet >= _QUIET_ROUNDS
                 continue
-            close = relative_gap(mix.objective, self._hope(prices, answers)) <= max(self.gap / 3, 1e-8)
-            if base and mix.over <= _OVER and close:
-                return mix
             if new:
                 smoothing = _SMOOTHING
             elif not pure:
                 smoothing = 0.0
-            elif mix.over <= _OVER:
-                return mix
-            elif base:
-                # The columns cannot keep the caps and no better one is known: is there any plan?
-                base, self._center, self._value = 0.0, None, -math.inf
             else:
-                self._prove_impossible(pricing, prices, answers)
+                if not base:
+                    self._prove_impossible(pricing, prices, answers)
                 return mix
         return mix
+
+    def _forget_prices(self) -> None:
+        """Begin anew with prices, where costs begin or cease to count: those before are in other units."""
+        self._center, self._value, self._hope = None, -math.inf, -math.inf
 
     def _answers(self, pricing: Pricing, wanted: Sequence[int], prices: Prices, until_s: float) -> Sequence[Answer]:
         """Price parts; where neither costs nor prices touch a part, its minimum is 0 and needs no solver."""
@@ -252,7 +259,7 @@ class Search:
                 self._try(other, answer.choice)
         return new
 
-    def _hope(self, prices: Prices, answers: Sequence[Answer]) -> float:
+    def _hoped(self, prices: Prices, answers: Sequence[Answer]) -> float:
         """Compute the bound that these prices would prove if the answers that need more time brought nothing new."""
         floors = [answer.bound if answer.proven else self._cheapest(g, prices) for g, answer in enumerate(answers)]
         terms = [count * floor for count, floor in zip(self.counts, floors, strict=True)]
@@ -269,6 +276,7 @@ class Search:
         elif value > self._value:
             self._value, self._center = value, prices
             self._floors = [answer.bound for answer in answers]
+            self._hope = self._hoped(prices, answers)
             self.bound = max(self.bound, value)
 
     def _tighten(self, pricing: Pricing) -> None:
@@ -320,7 +328,8 @@ class Search:
                 (column for column in columns if column.allowed),
                 key=lambda column, g=g: column_price(self.coupling, g, column, prices),  # type: ignore[misc]
             )[:_COLUMNS]
-            mixed = [c for c, share in zip(columns, mix.shares[g], strict=False) if share > _OVER and c.allowed]
+            shares = mix.shares[g]
+            mixed = [c for c, share in zip(columns, shares, strict=False) if share > _OVER and c.allowed]
             chosen.append([*kept, *(c for c in mixed if all(c is not k for k in kept))])
         picks = pick_columns(
             self.parts,
