@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from placer.solver.many.prices import Prices
 
 _GAP = 1e-6
-_LONGEST_S = 1.5
+_LONGEST_S = 0.6
 """A flow that takes longer is answered with the bound reached by then, so that no round waits for one of many."""
 _WORTH_A_PROCESS = 40
 """Fewer parts than this are priced before a second process has started."""
