@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runtimes.identity import Identity
     from runtimes.loaded import LoadedPlan
     from runtimes.relay import Relay
+    from runtimes.source import Source
 
 # The time of a request whose client and flow name none.
 _DEFAULT_DEADLINE_S = 60.0
@@ -37,12 +38,15 @@ class DataPlane:
     ----------
     epochs
         The plans it holds.
+    source
+        Takes clients' requests.
     relay
-        Runs requests.
+        Takes other agents' messages.
     """
 
-    def __init__(self, epochs: Epochs, relay: Relay) -> None:
+    def __init__(self, epochs: Epochs, source: Source, relay: Relay) -> None:
         self._epochs = epochs
+        self._source = source
         self._relay = relay
 
     def infer(
@@ -87,11 +91,11 @@ class DataPlane:
         deadline_s = _deadline_s(message, model, time_left_s)
         outputs: Mapping[str, Array] | None
         if model.name in loaded.flows:
-            outputs = self._relay.request(
+            outputs = self._source.request(
                 loaded, loaded.flows[model.name], arrays, request=request, deadline_s=deadline_s, on_cancel=on_cancel
             )
         else:
-            outputs = self._relay.run_segment(
+            outputs = self._source.run_segment(
                 loaded, loaded.sessions[model.name].spec, arrays, request=request, deadline_s=deadline_s
             )
         reply = open_inference_grpc_pb2.ModelInferResponse(

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 import time
-import uuid
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from runtimes.convert import encode, size_bytes
-from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Failed, Unreachable, WrongState, error_of_status
+from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, WrongState, error_of_status
 from runtimes.hop import Hop, write_hop
-from runtimes.peers import HEARTBEAT_S, Peer
+from runtimes.peers import Peer
 from runtimes.processor import Execution
 from runtimes.runs import RunTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
-    from runtimes.assignment import FlowSpec, Route, SegmentSpec
+    from runtimes.assignment import Route, SegmentSpec
     from runtimes.convert import Array
     from runtimes.loaded import LoadedPlan
     from runtimes.observation import Journal
@@ -54,100 +51,16 @@ class Relay:
         Keeps results of flows that end here and began elsewhere.
     open_runs
         How many requests may be open.
-    waiting_clients
-        How many clients may wait here for a result; each holds a thread of the server.
     """
 
     def __init__(
-        self, *, processor: Processor, peers: Peers, journal: Journal, results: ResultStore,
-        open_runs: int, waiting_clients: int,
-    ) -> None:  # fmt: skip
+        self, *, processor: Processor, peers: Peers, journal: Journal, results: ResultStore, open_runs: int
+    ) -> None:
         self._processor = processor
         self._peers = peers
         self._journal = journal
         self._results = results
-        self._waiting_clients = waiting_clients
-        self._places = threading.BoundedSemaphore(waiting_clients)
         self.runs = RunTable(open_runs, processor.stop_overdue)
-
-    def request(
-        self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float,
-        on_cancel: Callable[[Callable[[], None]], bool],
-    ) -> Mapping[str, Array] | None:  # fmt: skip
-        """Run a whole flow, here at its source, and wait for its sink.
-
-        Parameters
-        ----------
-        loaded, flow
-            The plan and flow to follow.
-        arrays
-            The flow's inputs, by name.
-        request
-            The request's id.
-        deadline_s
-            Time by which the result is needed.
-        on_cancel
-            Takes what is to be called when the client goes away; False if it has gone already.
-
-        Returns
-        -------
-        dict or None
-            The outputs by name; None where the sink is another device, which has stored them.
-
-        Raises
-        ------
-        AgentError
-            What went wrong, with the device and segment, by the deadline.
-        """
-        with self._place():
-            deadline = time.monotonic() + deadline_s
-            run = self.runs.open(loaded, flow, key=uuid.uuid4().hex, request=request, deadline=deadline)
-            try:
-                if not on_cancel(lambda: run.resolve(Failed("the client went away"))):
-                    raise Failed("the client went away before its request began")
-                for route in loaded.routes(flow.name, ""):
-                    self._send(run, route, arrays)
-                self._take(run, arrays, inline=True)
-                self._wait(run, deadline_s)
-            finally:
-                self.runs.close(run)
-        if isinstance(run.outcome, AgentError):
-            raise run.outcome
-        return run.outcome
-
-    def run_segment(
-        self, loaded: LoadedPlan, spec: SegmentSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float
-    ) -> Mapping[str, Array]:
-        """Run one segment alone and wait for it; parameters and errors are those of ``request``."""
-        deadline = time.monotonic() + deadline_s
-        done = threading.Event()
-        outcome: list[Mapping[str, Array] | AgentError] = []
-
-        def finish(result: Mapping[str, Array] | AgentError, timing: Timing | None) -> None:
-            outcome.append(result)
-            if timing is not None:
-                self._observe(loaded, spec, request, arrays, timing)
-            done.set()
-
-        with self._place():
-            self.runs.watch(deadline)
-            # Behind every run that is open: a request of its own is the latest.
-            execution = Execution(
-                order=(time.monotonic_ns(), 0),
-                session=loaded.sessions[spec.name],
-                tensors=arrays,
-                deadline=deadline,
-                wanted=lambda: True,
-                finish=finish,
-            )
-            self._processor.submit([execution], inline=True)
-            if not done.wait(max(0.0, deadline - time.monotonic())):
-                raise DeadlineExceeded(
-                    f"device {loaded.device!r}, segment {spec.name!r}: no result within {deadline_s:.3g} s"
-                )
-        if isinstance(outcome[0], AgentError):
-            raise _located(outcome[0], loaded.device, spec.name)
-        return outcome[0]
 
     def receive(self, loaded: LoadedPlan, hop: Hop, arrays: Mapping[str, Array]) -> None:
         """Take a message from another agent; returns once it is stored.
@@ -168,13 +81,29 @@ class Relay:
                 run = self.runs.open(
                     loaded, flow, key=hop.run, request=hop.request, deadline=time.monotonic() + hop.deadline_s
                 )
-            self._take(run, arrays, inline=False)
+            self.take(run, arrays, inline=False)
             return
         waiting = self.runs.get(loaded.epoch, hop.run)
         if waiting is not None:
             waiting.resolve(None if hop.kind == "done" else error_of_status(hop.status)(hop.reason))
 
-    def _take(self, run: Run, arrays: Mapping[str, Array], *, inline: bool) -> None:
+    def take(self, run: Run, arrays: Mapping[str, Array], *, inline: bool) -> None:
+        """Take in tensors that are here, and run what they complete.
+
+        Parameters
+        ----------
+        run
+            The request's passage.
+        arrays
+            The tensors, by name.
+        inline
+            Whether this thread may run a segment.
+
+        Raises
+        ------
+        AgentError
+            If they cannot be taken.
+        """
         ready, result = run.arrive(arrays)
         if result is not None:
             self._complete(run, result)
@@ -208,24 +137,25 @@ class Relay:
                 self._fail(run, name, outcome)
             return
         if timing is not None:
-            self._observe(run.loaded, session.spec, run.request, inputs, timing)
+            self.observe(run.loaded, session.spec, run.request, inputs, timing)
         run.segment_finished()
         if run.closed:
             return
         try:
             for route in run.loaded.routes(run.flow.name, name):
-                self._send(run, route, outcome)
-            self._take(run, outcome, inline=True)
+                self.send(run, route, outcome)
+            self.take(run, outcome, inline=True)
         except AgentError as error:
             self._fail(run, name, error)
 
-    def _send(self, run: Run, route: Route, arrays: Mapping[str, Array]) -> None:
+    def send(self, run: Run, route: Route, arrays: Mapping[str, Array]) -> None:
+        """Send a route's tensors, which are among ``arrays``, on their way; returns at once."""
         specs = run.loaded.specs(run.flow.name)
         hop = _hop(run, "tensors", route.to, route.after)
         message = write_hop(hop)
         encode(arrays, (specs[name] for name in route.tensors), message.inputs, message.raw_input_contents)
         size = size_bytes(arrays[name] for name in route.tensors)
-        peer = _peer(run.loaded, route.to)
+        peer = peer_of(run.loaded, route.to)
 
         def acknowledged(error: AgentError | None, seconds: float) -> None:
             if error is not None:
@@ -255,12 +185,12 @@ class Relay:
         self._tell_source(run, _hop(run, "done", run.flow.source, ""))
 
     def _fail(self, run: Run, segment: str, error: AgentError) -> None:
-        located = _located(error, run.loaded.device, segment)
+        what = located(error, run.loaded.device, segment)
         self.runs.close(run)
         if run.loaded.is_source(run.flow.name):
-            run.resolve(located)
+            run.resolve(what)
             return
-        hop = _hop(run, "failed", run.flow.source, segment, status=located.status, reason=str(located))
+        hop = _hop(run, "failed", run.flow.source, segment, status=what.status, reason=str(what))
         self._tell_source(run, hop)
 
     def _tell_source(self, run: Run, hop: Hop) -> None:
@@ -277,40 +207,14 @@ class Relay:
                 )
 
         try:
-            self._peers.send(_peer(run.loaded, hop.to), write_hop(hop), _WORD_TIMEOUT_S, acknowledged)
+            self._peers.send(peer_of(run.loaded, hop.to), write_hop(hop), _WORD_TIMEOUT_S, acknowledged)
         except AgentError as error:
             acknowledged(error, 0.0)
 
-    def _wait(self, run: Run, deadline_s: float) -> None:
-        """Wait for the sink's word, and for no longer than the devices on the way are there."""
-        loaded, flow = run.loaded, run.flow
-        others = [_peer(loaded, d) for d in flow.devices if d != loaded.device]
-
-        def named(peers: list[Peer]) -> str:
-            return " and ".join(f"{peer.device!r} at {peer.address}" for peer in peers)
-
-        tick_s = min(HEARTBEAT_S, max(0.02, deadline_s / 4))
-        while not run.resolved.wait(max(0.0, min(tick_s, run.remaining_s))):
-            if silent := self._peers.silent(others):
-                run.resolve(
-                    Unreachable(f"device {named(silent)} does not answer, while flow {flow.name!r} waits for it")
-                )
-            elif run.remaining_s <= 0:
-                unheard = self._peers.unheard(others)
-                run.resolve(
-                    DeadlineExceeded(
-                        f"flow {flow.name!r}: no result from its sink {flow.sink!r} within {deadline_s:.3g} s; "
-                        + (
-                            f"device {named(unheard)} has not answered the last heartbeat"
-                            if unheard
-                            else f"every device on the way answers: {', '.join(map(repr, flow.devices))}"
-                        )
-                    )
-                )
-
-    def _observe(
+    def observe(
         self, loaded: LoadedPlan, spec: SegmentSpec, request: str, inputs: Mapping[str, Array], timing: Timing
     ) -> None:
+        """Note how an execution went."""
         self._journal.add(
             "segment",
             flow=spec.flow,
@@ -324,16 +228,6 @@ class Relay:
             size_bytes=size_bytes(inputs.values()),
             epoch=loaded.epoch,
         )
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """Hold a waiting client's place; none left is refused at once."""
-        if not self._places.acquire(blocking=False):
-            raise Exhausted(f"{self._waiting_clients} clients are waiting here; try later")
-        try:
-            yield
-        finally:
-            self._places.release()
 
 
 def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: str = "") -> Hop:
@@ -353,10 +247,12 @@ def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: 
     )
 
 
-def _peer(loaded: LoadedPlan, device: str) -> Peer:
+def peer_of(loaded: LoadedPlan, device: str) -> Peer:
+    """Give another device of a plan with its address."""
     return Peer(device, loaded.assignment.peers[device])
 
 
-def _located(error: AgentError, device: str, segment: str) -> AgentError:
+def located(error: AgentError, device: str, segment: str) -> AgentError:
+    """Say in an error where it happened; ``""`` for a segment is the flow's inputs."""
     where = f"segment {segment!r}" if segment else "the flow's inputs"
     return type(error)(f"device {device!r}, {where}: {error}")

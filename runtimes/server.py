@@ -24,6 +24,7 @@ from runtimes.relay import Relay
 from runtimes.results import ResultStore
 from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, add_service
 from runtimes.servicer import InferenceServicer
+from runtimes.source import Source
 from runtimes.store import BlobStore
 
 if TYPE_CHECKING:
@@ -100,10 +101,11 @@ class Agent:
         results = ResultStore(_RESULTS, _RESULTS_BYTES, _RESULTS_KEEP_S)
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
         self._peers = Peers(options.max_message_bytes, credentials)
+        processor = Processor(self._workers, _WAITING_EXECUTIONS)
         self._relay = Relay(
-            processor=Processor(self._workers, _WAITING_EXECUTIONS), peers=self._peers, journal=journal,
-            results=results, open_runs=_OPEN_RUNS, waiting_clients=_WAITING_CLIENTS,
-        )  # fmt: skip
+            processor=processor, peers=self._peers, journal=journal, results=results, open_runs=_OPEN_RUNS
+        )
+        source = Source(relay=self._relay, processor=processor, peers=self._peers, waiting_clients=_WAITING_CLIENTS)
         self._health = health.HealthServicer()
         self._healthy: frozenset[str] = frozenset()
         epochs = Epochs(
@@ -119,7 +121,8 @@ class Agent:
             interceptors=[Access(credentials.identity)] if credentials else (),
             maximum_concurrent_rpcs=_SERVER_THREADS,
         )
-        add_service(self._server, INFERENCE_SERVICE, InferenceServicer(options.device, DataPlane(epochs, self._relay)))
+        dataplane = DataPlane(epochs, source, self._relay)
+        add_service(self._server, INFERENCE_SERVICE, InferenceServicer(options.device, dataplane))
         control = AgentServicer(epochs=epochs, store=store, journal=journal, results=results, runs=self._relay.runs)
         add_service(self._server, AGENT_SERVICE, control)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

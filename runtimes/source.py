@@ -1,0 +1,164 @@
+"""A client's request at the device where its data arise: begin it, wait for its sink, and no longer than is any use."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Failed, Unreachable
+from runtimes.peers import HEARTBEAT_S, Peer
+from runtimes.processor import Execution
+from runtimes.relay import located, peer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from runtimes.assignment import FlowSpec, SegmentSpec
+    from runtimes.convert import Array
+    from runtimes.loaded import LoadedPlan
+    from runtimes.peers import Peers
+    from runtimes.processor import Processor, Timing
+    from runtimes.relay import Relay
+    from runtimes.runs import Run
+
+
+class Source:
+    """Where requests of clients begin.
+
+    Parameters
+    ----------
+    relay
+        Carries them through their plan.
+    processor
+        Runs a segment that is asked for alone.
+    peers
+        The other agents, to be watched.
+    waiting_clients
+        How many clients may wait here for a result; each holds a thread of the server.
+    """
+
+    def __init__(self, *, relay: Relay, processor: Processor, peers: Peers, waiting_clients: int) -> None:
+        self._relay = relay
+        self._processor = processor
+        self._peers = peers
+        self._waiting_clients = waiting_clients
+        self._places = threading.BoundedSemaphore(waiting_clients)
+
+    def request(
+        self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float,
+        on_cancel: Callable[[Callable[[], None]], bool],
+    ) -> Mapping[str, Array] | None:  # fmt: skip
+        """Run a whole flow, here at its source, and wait for its sink.
+
+        Parameters
+        ----------
+        loaded, flow
+            The plan and flow to follow.
+        arrays
+            The flow's inputs, by name.
+        request
+            The request's id.
+        deadline_s
+            Time by which the result is needed.
+        on_cancel
+            Takes what is to be called when the client goes away; False if it has gone already.
+
+        Returns
+        -------
+        dict or None
+            The outputs by name; None where the sink is another device, which has stored them.
+
+        Raises
+        ------
+        AgentError
+            What went wrong, with the device and segment, by the deadline.
+        """
+        with self._place():
+            deadline = time.monotonic() + deadline_s
+            run = self._relay.runs.open(loaded, flow, key=uuid.uuid4().hex, request=request, deadline=deadline)
+            try:
+                if not on_cancel(lambda: run.resolve(Failed("the client went away"))):
+                    raise Failed("the client went away before its request began")
+                for route in loaded.routes(flow.name, ""):
+                    self._relay.send(run, route, arrays)
+                self._relay.take(run, arrays, inline=True)
+                self._wait(run, deadline_s)
+            finally:
+                self._relay.runs.close(run)
+        if isinstance(run.outcome, AgentError):
+            raise run.outcome
+        return run.outcome
+
+    def run_segment(
+        self, loaded: LoadedPlan, spec: SegmentSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float
+    ) -> Mapping[str, Array]:
+        """Run one segment alone and wait for it; parameters and errors are those of ``request``."""
+        deadline = time.monotonic() + deadline_s
+        done = threading.Event()
+        outcome: list[Mapping[str, Array] | AgentError] = []
+
+        def finish(result: Mapping[str, Array] | AgentError, timing: Timing | None) -> None:
+            outcome.append(result)
+            if timing is not None:
+                self._relay.observe(loaded, spec, request, arrays, timing)
+            done.set()
+
+        with self._place():
+            self._relay.runs.watch(deadline)
+            # Behind every run that is open: a request of its own is the latest.
+            execution = Execution(
+                order=(time.monotonic_ns(), 0),
+                session=loaded.sessions[spec.name],
+                tensors=arrays,
+                deadline=deadline,
+                wanted=lambda: True,
+                finish=finish,
+            )
+            self._processor.submit([execution], inline=True)
+            if not done.wait(max(0.0, deadline - time.monotonic())):
+                raise DeadlineExceeded(
+                    f"device {loaded.device!r}, segment {spec.name!r}: no result within {deadline_s:.3g} s"
+                )
+        if isinstance(outcome[0], AgentError):
+            raise located(outcome[0], loaded.device, spec.name)
+        return outcome[0]
+
+    def _wait(self, run: Run, deadline_s: float) -> None:
+        """Wait for the sink's word, and for no longer than the devices on the way are there."""
+        loaded, flow = run.loaded, run.flow
+        others = [peer_of(loaded, d) for d in flow.devices if d != loaded.device]
+
+        def named(peers: list[Peer]) -> str:
+            return " and ".join(f"{peer.device!r} at {peer.address}" for peer in peers)
+
+        tick_s = min(HEARTBEAT_S, max(0.02, deadline_s / 4))
+        while not run.resolved.wait(max(0.0, min(tick_s, run.remaining_s))):
+            if silent := self._peers.silent(others):
+                run.resolve(
+                    Unreachable(f"device {named(silent)} does not answer, while flow {flow.name!r} waits for it")
+                )
+            elif run.remaining_s <= 0:
+                unheard = self._peers.unheard(others)
+                run.resolve(
+                    DeadlineExceeded(
+                        f"flow {flow.name!r}: no result from its sink {flow.sink!r} within {deadline_s:.3g} s; "
+                        + (
+                            f"device {named(unheard)} has not answered the last heartbeat"
+                            if unheard
+                            else f"every device on the way answers: {', '.join(map(repr, flow.devices))}"
+                        )
+                    )
+                )
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Hold a waiting client's place; none left is refused at once."""
+        if not self._places.acquire(blocking=False):
+            raise Exhausted(f"{self._waiting_clients} clients are waiting here; try later")
+        try:
+            yield
+        finally:
+            self._places.release()
