@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import FrameType, TracebackType
 
 EXIT_CODES = {
     "bad input": 2,
@@ -17,6 +18,10 @@ EXIT_CODES = {
     "no plan within the time limit": 5,
     "interrupted": 130,
 }
+
+
+_AGAIN_S = 0.05
+"""Seconds after which a signal that was lost is sent again: by then the library is done with what it was at."""
 
 
 class _Stopped(BaseException):
@@ -40,6 +45,8 @@ def main() -> int:
     endings = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     for number in endings:
         signal.signal(number, _stop)
+    sys.excepthook = _swallowed
+    sys.unraisablehook = lambda swallowed: _swallowed(swallowed.exc_type, swallowed.exc_value, swallowed.exc_traceback)
     try:
         code = _run()
         if code == EXIT_CODES["interrupted"]:
@@ -94,6 +101,15 @@ def _fail(message: str, kind: str) -> int:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise _Stopped(number)
+
+
+def _swallowed(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """Send a signal again that met us inside a native library, which printed its exception and went on."""
+    if isinstance(error, KeyboardInterrupt | _Stopped):
+        number = error.number if isinstance(error, _Stopped) else signal.SIGINT
+        threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number)).start()
+    else:
+        sys.__excepthook__(kind, error or kind(), trace)
 
 
 def _leave(code: int, message: str) -> NoReturn:

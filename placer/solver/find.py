@@ -42,10 +42,43 @@ def find(
     -------
     Outcome
         With status, choices, bound and seconds.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C ended the search before it had a choice to return.
     """
-    if len(index.flows) == 1:
-        return _one_flow(index, time_limit_s, gap, seed, progress)
-    return _many_flows(index, time_limit_s, gap, seed, progress)
+    known = _Known(gap)
+    turns = _one_flow if len(index.flows) == 1 else _many_flows
+    try:
+        turns(index, known, time_limit_s, seed, progress)
+    except KeyboardInterrupt:
+        if known.best.evaluation is None:
+            raise
+        return replace(known.best, interrupted=True)
+    return known.best
+
+
+class _Known:
+    """What the searches of one problem have found and proven together."""
+
+    def __init__(self, gap: float) -> None:
+        self.gap = gap
+        self.begin_s = time.monotonic()
+        self.best = Outcome("unknown", None, None, 0.0, 0.0, 0)
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.begin_s
+
+    def join(self, found: Outcome) -> None:
+        """Keep the better choice and the higher bound; pass a Ctrl-C on that a search answered by ending early."""
+        self.best = _better(self.best, found, self.seconds())
+        if found.interrupted:
+            raise KeyboardInterrupt
+
+    def done(self) -> bool:
+        close = self.best.gap is not None and self.best.gap <= self.gap
+        return close or self.best.status in ("optimal", "infeasible")
 
 
 _FIRST_S = 2.0
@@ -56,55 +89,56 @@ _PAIRS = 50_000
 
 
 def _one_flow(
-    index: ProblemIndex, time_limit_s: float, gap: float, seed: int, progress: Callable[[float, float], None] | None
-) -> Outcome:
+    index: ProblemIndex,
+    known: _Known,
+    time_limit_s: float,
+    seed: int,
+    progress: Callable[[float, float], None] | None,
+) -> None:
     """Let the one-flow solver and the MILP take turns, each four times as long as before, until one has the proof.
 
     The one-flow solver is much faster nearly always; where a limit lies a hair below what some choice reaches, the
     MILP's cuts can settle in a second what the other's branches cannot in a minute. Bounds of both are valid, so
     the best choice and the best bound of either count.
     """
-    begin = time.monotonic()
+    gap = known.gap
     flow = index.flows[0]
     pairs = sum(len(flow.options[u]) * len(flow.options[v]) for v in range(flow.size) for u in flow.predecessors[v])
-    turn_s = min(time_limit_s, _FIRST_S) if pairs <= _PAIRS else time_limit_s
-    best = _simple(index)
+    left_s = time_limit_s
+    turn_s = min(left_s, _FIRST_S) if pairs <= _PAIRS else left_s
+    _offer_baselines(index, known)
     exact = True
     while True:
-        started = time.monotonic()
         if exact:
             found = _of_one_flow(index, solve_flow(index, time_limit_s=turn_s, gap=gap, seed=seed, progress=progress))
         else:
-            starts = [*starting_choices(index), *([best.choices] if best.choices else [])]
+            starts = [*starting_choices(index), *([known.best.choices] if known.best.choices else [])]
             found = search(index, starts=starts, time_limit_s=turn_s, gap=gap, seed=seed, progress=progress)
-        now = time.monotonic()
-        best = _better(best, found, now - begin)
-        left_s = time_limit_s - (now - begin)
-        done = best.status == "infeasible" or (best.gap is not None and best.gap <= gap)
-        # Who ends early without a proof was interrupted.
-        if done or left_s <= 0 or now - started < 0.9 * turn_s:
-            return best
+        known.join(found)
+        left_s = time_limit_s - known.seconds()
+        if known.done() or left_s <= 0:
+            return
         if not exact:
             turn_s *= 4
         turn_s, exact = min(turn_s, left_s), not exact
 
 
-def _simple(index: ProblemIndex) -> Outcome:
-    """Return the best of the baselines, without a bound: a search that is cut short has at least that."""
-    best = Outcome("unknown", None, None, 0.0, 0.0, 0)
+def _offer_baselines(index: ProblemIndex, known: _Known) -> None:
+    """Begin with the best of the baselines, without a bound: a search that is cut short has at least that."""
     for choices in starting_choices(index):
         evaluation = evaluate(index, choices)
         if evaluation.feasible:
-            best = _better(best, Outcome("feasible", choices, evaluation, 0.0, 0.0, 0), 0.0)
-    return best
+            known.join(Outcome("feasible", choices, evaluation, 0.0, 0.0, 0))
 
 
 def _many_flows(
-    index: ProblemIndex, time_limit_s: float, gap: float, seed: int, progress: Callable[[float, float], None] | None
-) -> Outcome:
+    index: ProblemIndex,
+    known: _Known,
+    time_limit_s: float,
+    seed: int,
+    progress: Callable[[float, float], None] | None,
+) -> None:
     """Let the MILP try small sites first, which it mostly proves at once; then the solver of whole sites."""
-    begin = time.monotonic()
-    best = Outcome("unknown", None, None, 0.0, 0.0, 0)
     pairs = sum(
         len(flow.options[u]) * len(flow.options[v])
         for flow in index.flows
@@ -114,18 +148,16 @@ def _many_flows(
     if pairs <= _PAIRS:
         starts = starting_choices(index)
         turn_s = min(time_limit_s, 2 * _FIRST_S)
-        found = search(index, starts=starts, time_limit_s=turn_s, gap=gap, seed=seed, progress=progress)
-        best = _better(best, found, time.monotonic() - begin)
-        if best.status == "infeasible" or (best.gap is not None and best.gap <= gap):
-            return best
-    left_s = time_limit_s - (time.monotonic() - begin)
+        known.join(search(index, starts=starts, time_limit_s=turn_s, gap=known.gap, seed=seed, progress=progress))
+        if known.done():
+            return
+    left_s = time_limit_s - known.seconds()
     if left_s > 0:
-        found = solve_flows(index, time_limit_s=left_s, gap=gap, seed=seed, progress=progress)
+        found = solve_flows(index, time_limit_s=left_s, gap=known.gap, seed=seed, progress=progress)
         if found.choices is not None:
             # Its claim counts only as far as the referee confirms it.
             found = replace(found, evaluation=evaluate(index, found.choices))
-        best = _better(best, found, time.monotonic() - begin)
-    return best
+        known.join(found)
 
 
 def _better(known: Outcome, found: Outcome, seconds: float) -> Outcome:
@@ -147,12 +179,13 @@ def _better(known: Outcome, found: Outcome, seconds: float) -> Outcome:
 
 def _of_one_flow(index: ProblemIndex, found: FlowSolution) -> Outcome:
     """Judge the one-flow solver's choice once more: its claim counts only as far as `evaluate` confirms it."""
+    last = (found.seconds, found.parts, found.interrupted)
     if found.choice is None:
-        return Outcome(found.status, None, None, found.bound, found.seconds, found.parts)
+        return Outcome(found.status, None, None, found.bound, *last)
     choices = (found.choice,)
     evaluation = evaluate(index, choices)
     if not evaluation.feasible:
         raise AssertionError(f"the solver's choice breaks {evaluation.violations}")
     bound = min(found.bound, evaluation.objective)
     status: Status = "optimal" if relative_gap(evaluation.objective, bound) <= OPTIMALITY_GAP else "feasible"
-    return Outcome(status, choices, evaluation, bound, found.seconds, found.parts)
+    return Outcome(status, choices, evaluation, bound, *last)

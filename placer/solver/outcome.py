@@ -27,6 +27,8 @@ class Outcome:
     """Wall-clock seconds of the search."""
     rounds: int
     """How many relaxations were solved."""
+    interrupted: bool = False
+    """Whether Ctrl-C ended the search."""
 
     @property
     def gap(self) -> float | None:

@@ -81,7 +81,7 @@ def search(
     -------
     Outcome
         Status "optimal" only if the evaluated objective is within 1e-6 of the bound. Ctrl-C ends the search
-        early like the time limit does, if there is a choice to return.
+        early like the time limit does.
 
     Notes
     -----
@@ -96,6 +96,7 @@ def search(
     bound, rounds, exhausted = 0.0, 0, False
     checked = backend != "highs"
     seen: set[tuple[Choice, ...]] = set()
+    interrupted = False
     try:
         while best.evaluation is None or relative_gap(best.objective, bound) > gap or not checked:
             if best.objective == 0:
@@ -137,15 +138,15 @@ def search(
                 exclude(relaxation, choices)
             seen.add(choices)
     except KeyboardInterrupt:
-        if best.evaluation is None:
-            raise
+        interrupted = True
     seconds = time.monotonic() - started
     status: Status
     if best.evaluation is None:
         status = "infeasible" if exhausted else "unknown"
     else:
         status = "optimal" if relative_gap(best.objective, bound) <= OPTIMALITY_GAP else "feasible"
-    return Outcome(status, best.choices, best.evaluation, min(bound, best.objective), seconds, rounds)
+    bound = min(bound, best.objective)
+    return Outcome(status, best.choices, best.evaluation, bound, seconds, rounds, interrupted)
 
 
 _SOLVERS = {

@@ -39,6 +39,8 @@ class FlowSolution:
     labels: int
     """How many labels were set in them."""
     seconds: float
+    interrupted: bool
+    """Whether Ctrl-C ended the search."""
 
     @property
     def gap(self) -> float:
@@ -83,16 +85,16 @@ def solve_flow(
     search = Search(
         build_numbers(index, index.flows[flow]), gap, lambda: time.perf_counter() - begin > time_limit_s, progress
     )
+    interrupted = False
     try:
         search.run()
-        interrupted = search.stop()
     except KeyboardInterrupt:
         interrupted = True
     bound = search.bound
     seconds = time.perf_counter() - begin
-    found = (search.parts, search.labels, seconds)
+    found = (search.parts, search.labels, seconds, interrupted)
     if search.choice is None:
-        refuted = bound == math.inf and not interrupted
+        refuted = bound == math.inf and not (interrupted or search.stop())
         return FlowSolution(None, math.inf, bound, "infeasible" if refuted else "unknown", *found)
     # The referee has the last word on what was found.
     judged = evaluate(index, (search.choice,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from placer.evaluate import evaluate
@@ -57,8 +58,7 @@ def solve_flows(
         with Pricing(search.parts, search.coupling, processes) as pricing:
             search.run(pricing)
     except KeyboardInterrupt:
-        if search.evaluation is None:
-            raise
+        return replace(search.outcome(), interrupted=True)
     return search.outcome()
 
 

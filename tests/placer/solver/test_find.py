@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from placer.index import ProblemIndex
+from placer.problem import decode_problem
+from placer.solver import find as module
+from placer.solver.find import find
+from tests.e2e.desk import large_problem
+
+
+def _interrupt(objective: float, bound: float) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("first_s", [1e-3, 2.0])
+def test_ctrl_c_ends_the_search_in_whichever_turn_it_comes(monkeypatch, first_s):
+    # A turn this short is over when the signal comes: no clock may tell the two apart.
+    monkeypatch.setattr(module, "_FIRST_S", first_s)
+    index = ProblemIndex(decode_problem(json.dumps(large_problem()).encode()))
+    calls = []
+
+    def progress(objective: float, bound: float) -> None:
+        calls.append(objective)
+        raise KeyboardInterrupt
+
+    found = find(index, time_limit_s=60, progress=progress)
+    assert (found.interrupted, found.status, len(calls)) == (True, "feasible", 1)
+    assert found.evaluation.feasible
+    assert 0 <= found.bound < found.evaluation.objective
+
+
+def test_ctrl_c_before_there_is_a_choice_is_passed_on():
+    index = ProblemIndex(decode_problem(json.dumps(large_problem(deadline_s=0.06)).encode()))
+    with pytest.raises(KeyboardInterrupt):
+        find(index, time_limit_s=60, progress=_interrupt)
