@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType, TracebackType
 
 EXIT_CODES = {
@@ -45,10 +47,9 @@ def main() -> int:
     endings = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     for number in endings:
         signal.signal(number, _stop)
-    sys.excepthook = _swallowed
-    sys.unraisablehook = lambda swallowed: _swallowed(swallowed.exc_type, swallowed.exc_value, swallowed.exc_traceback)
     try:
-        code = _run()
+        with _sent_again():
+            code = _run()
         if code == EXIT_CODES["interrupted"]:
             # Typer turns Ctrl-C into this exit code without a word.
             raise KeyboardInterrupt
@@ -101,6 +102,18 @@ def _fail(message: str, kind: str) -> int:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise _Stopped(number)
+
+
+@contextmanager
+def _sent_again() -> Iterator[None]:
+    """Watch for exceptions that Python can only print, since what was called cannot pass them on."""
+    before = sys.excepthook, sys.unraisablehook
+    sys.excepthook = _swallowed
+    sys.unraisablehook = lambda swallowed: _swallowed(swallowed.exc_type, swallowed.exc_value, swallowed.exc_traceback)
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = before
 
 
 def _swallowed(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:

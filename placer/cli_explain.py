@@ -50,7 +50,7 @@ def explain_command(
     if json:
         terminal.json({"explanation": explained, "sensitivities": worth})
     else:
-        terminal.show(*explanation_tables(whole.problem, explained))
+        terminal.show(*explanation_tables(whole.problem, explained, whole.meanings))
         if worth:
             terminal.show(sensitivity_table(whole.problem, worth))
 

@@ -45,7 +45,8 @@ class Infeasible(PlacerError):  # noqa: N818  the field's word
         self.amounts = amounts
         enough = {a.rule: a.words for a in amounts if a.words}
         listed = (f"{rule} ({enough[rule]})" if rule in enough else rule for rule in conflict)
-        super().__init__("no plan meets these rules together: " + "; ".join(listed))
+        begin = "no plan meets these rules together: " if len(conflict) > 1 else "no plan is possible: "
+        super().__init__(begin + "; ".join(listed))
 
 
 class NoPlanFound(PlacerError):  # noqa: N818  the field's word

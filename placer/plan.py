@@ -1,6 +1,6 @@
 """The plan: what runs where, what it costs and how far it is proven; frozen, and a file of its own.
 
-Every number in a plan was computed by `evaluate`. Format `placer.plan/1.0`, documented in docs/plan-format.md.
+Every number in a plan was computed by `evaluate`. Format `placer.plan/1.1`, documented in docs/plan-format.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from placer.problem import Problem
 if TYPE_CHECKING:
     from placer.explain import Explanation
 
-FORMAT = "placer.plan/1.0"
+FORMAT = "placer.plan/1.1"
 _READABLE = re.compile(r"placer\.plan/1\.\d+")
 
 Kind = Literal["compute", "segment", "transfer", "conversion", "wait", "idle", "facility"]
@@ -155,6 +155,8 @@ class Plan(_Part, frozen=True, kw_only=True):
         The problem it solves, whole: a plan can be checked again anywhere.
     models, agents
         Where the models are and where the devices' agents listen; empty for a plan of a bare problem.
+    meanings
+        The site's words for the problem's rules, by the rule's name; rules not named speak for themselves.
     """
 
     format: str = FORMAT
@@ -168,6 +170,7 @@ class Plan(_Part, frozen=True, kw_only=True):
     baselines: tuple[Baseline, ...] = ()
     models: tuple[Model, ...] = ()
     agents: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     problem: Problem
 
     @property

@@ -10,7 +10,7 @@ from placer.objective import per_inference
 from placer.report import shown, size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from placer.explain import Explanation, Instead
     from placer.pareto import Front
@@ -18,13 +18,23 @@ if TYPE_CHECKING:
     from placer.sensitivity import Sensitivity, Step
 
 
-def explanation_tables(problem: Problem, explained: Explanation) -> list[Table]:
-    """Draw what keeping each segment off its device would cost, and what each rule costs."""
+def explanation_tables(problem: Problem, explained: Explanation, meanings: Mapping[str, str]) -> list[Table]:
+    """Draw what keeping each segment off its device would cost, and what each rule costs.
+
+    Parameters
+    ----------
+    problem
+        What was planned.
+    explained
+        Why the plan is as it is.
+    meanings
+        Words for rules, by name; a rule without is called by its name.
+    """
     factor, unit = per_inference(problem, explained.objective)
-    return [_segments(explained, factor, unit), _rules(explained, factor, unit)]
+    return [_segments(explained, meanings, factor, unit), _rules(explained, meanings, factor, unit)]
 
 
-def _segments(explained: Explanation, factor: float, unit: str) -> Table:
+def _segments(explained: Explanation, meanings: Mapping[str, str], factor: float, unit: str) -> Table:
     table = _table(
         f"Why there: each segment kept off its device (the plan: {shown(explained.value * factor, unit)})",
         "segment",
@@ -34,27 +44,32 @@ def _segments(explained: Explanation, factor: float, unit: str) -> Table:
         "everything else fixed",
     )
     for s in explained.segments:
-        free, fixed = (_instead(x, factor, unit) for x in (s.all_free, s.rest_fixed))
+        free, fixed = (_instead(x, meanings, factor, unit) for x in (s.all_free, s.rest_fixed))
         table.add_row(s.segment, str(s.ops), f"{s.device} {s.mode}", free, fixed)
     return table
 
 
-def _instead(found: Instead, factor: float, unit: str) -> str:
+def _instead(found: Instead, meanings: Mapping[str, str], factor: float, unit: str) -> str:
     doubt = "" if found.proven else " (not proven)"
     if found.extra is None:
-        return f"no plan: {'; '.join(found.conflict)}" if found.conflict else "no plan was found in time"
-    also = f", and {found.moved_ops} other ops move" if found.moved_ops else ""
+        conflict = "; ".join(meanings.get(rule, rule) for rule in found.conflict)
+        return f"no plan: {conflict}" if conflict else "no plan was found in time"
+    also = ", and 1 other op moves" if found.moved_ops == 1 else f", and {found.moved_ops} other ops move"
+    also = also if found.moved_ops else ""
     return f"+{shown(found.extra * factor, unit)} on {', '.join(found.devices)}{also}{doubt}"
 
 
-def _rules(explained: Explanation, factor: float, unit: str) -> Table:
+def _rules(explained: Explanation, meanings: Mapping[str, str], factor: float, unit: str) -> Table:
     table = _table("What the rules cost", "rule given up", "saves")
     for cost in explained.rules:
-        table.add_row(cost.rule, shown(cost.saved * factor, unit) + ("" if cost.proven else " (at least)"))
+        table.add_row(
+            meanings.get(cost.rule, cost.rule),
+            shown(cost.saved * factor, unit) + ("" if cost.proven else " (at least)"),
+        )
     if len(explained.together) > 1:
         table.add_section()
         saved = shown(explained.together_saved * factor, unit)
-        table.add_row("together: " + "; ".join(explained.together), saved)
+        table.add_row("together: " + "; ".join(meanings.get(rule, rule) for rule in explained.together), saved)
     if not explained.together:
         table.add_row("any or all of them", "nothing" + ("" if explained.proven else " that was found in time"))
     return table

@@ -59,6 +59,11 @@ def link_utilization(source: str, target: str) -> str:
     return f"max_utilization of link {source!r} -> {target!r}"
 
 
+def is_utilization(rule: str) -> bool:
+    """Whether a rule caps utilization, of a device or a link: no limit above 1 can help there."""
+    return rule.startswith("max_utilization of ")
+
+
 def power(device: str) -> str:
     """Name of a power cap, of a device or of the site."""
     return f"power_w of {device!r}"

@@ -55,6 +55,8 @@ class Amount:
         # Rounded up: who follows the advice must get a plan.
         digits = 10.0 ** (3 - math.floor(math.log10(self.needed))) if self.needed > 0 else 1.0
         needed = f"{math.ceil(self.needed * digits * (1 - 1e-12)) / digits:g}"
+        if self.needed > 1 and rules.is_utilization(self.rule):
+            return f"{self.limit:g} given, {needed} would be needed, which no one has: lower rate_hz of a flow there"
         unit = f" {self.unit}" if self.unit else ""
         rest = "would do" if self.enough else "would end this conflict, but there is another"
         return f"{self.limit:g}{unit} given, {needed}{unit} {rest}"

@@ -138,7 +138,7 @@ def test_a_site_without_a_plan_is_no_plan_in_json_either(desk):
     assert (amount["rule"], amount["limit"], amount["unit"]) == ("deadline_s of flow 'look'", 1e-5, "s")
     assert amount["enough"]
     assert amount["needed"] > 1e-5
-    assert done.err.startswith("error: no plan meets these rules together: deadline_s of flow 'look'")
+    assert done.err.startswith("error: no plan is possible: deadline_s of flow 'look'")
     assert not (desk.folder / "plan.json").exists()
 
 

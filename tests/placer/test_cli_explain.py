@@ -49,6 +49,14 @@ def command(monkeypatch, tmp_path, capfd):
     return run
 
 
+def test_explain_speaks_of_rules_in_the_words_of_the_site(command):
+    Path("plan.json").write_bytes(encode_plan(plan_demo().plan))
+    code, out, _ = command("explain", "plan.json")
+    assert code == 0
+    assert "privacy of flow 'inspect' on" in " ".join(out.split())
+    assert "not_on" not in out
+
+
 def test_explain_says_what_places_rules_and_limits_cost(command, slow):
     plan = solve(with_limit(slow, deadline("inspect"), 0.15))
     Path("plan.json").write_bytes(encode_plan(plan))

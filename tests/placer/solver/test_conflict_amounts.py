@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,12 @@ def capped(seed: int, *, flows: int = 1) -> Problem:
     if rng.random() < 0.5:
         problem = rules.with_limit(problem, rules.total("energy_w"), 10 ** rng.uniform(-2, 1))
     return problem
+
+
+def test_nobody_is_told_to_use_more_than_all_of_a_device() -> None:
+    amount = Amount(rule=rules.utilization("box"), limit=0.3, unit="", needed=1.4, bound=1.4, enough=True)
+    assert amount.words == "0.3 given, 1.4 would be needed, which no one has: lower rate_hz of a flow there"
+    assert dataclasses.replace(amount, needed=0.8).words == "0.3 given, 0.8 would do"
 
 
 @pytest.mark.parametrize("seed", range(12))
