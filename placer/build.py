@@ -5,19 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from placer import rules
+from placer.counted import counted, device_figures, link_figures
 from placer.errors import ProblemError
 from placer.privacy import apply_rules
-from placer.problem import Device, Flow, Link, Op, Option, Problem, Tensor
+from placer.problem import Device, Flow, Limits, Link, Op, Option, Problem, Tensor
 from profiles import ProfileError, idle_w, segment_j, transfer_cost, wait_w
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import profiles
     from placer.costs import Cost, CostTable
     from placer.graph import ModelGraph
     from placer.privacy import Privacy
+    from placer.problem import Objective
     from profiles import Site
 
 SOURCE, SINK = "source", "sink"
@@ -52,7 +56,12 @@ class Built:
     privacy: Mapping[str, Privacy]
 
 
-def build(site: Site, graphs: Mapping[str, ModelGraph], costs: Mapping[str, CostTable]) -> Built:
+def build(
+    site: Site,
+    graphs: Mapping[str, ModelGraph],
+    costs: Mapping[str, CostTable],
+    also: Collection[Objective] = (),
+) -> Built:
     """Make the problem of a site.
 
     Parameters
@@ -61,12 +70,14 @@ def build(site: Site, graphs: Mapping[str, ModelGraph], costs: Mapping[str, Cost
         Devices, links, flows and rules.
     graphs, costs
         The model and the costs of each flow's stage, by flow.
+    also
+        Objectives that the problem is to have the figures for, beside those that the site itself asks for.
 
     Raises
     ------
     ProblemError
-        An energy figure is missing or figures of different power boundaries would be added; the message
-        names the device or link.
+        A figure of energy, carbon or cost is missing, or figures of different power boundaries would be added; the
+        message names the device or link.
     """
     _check_boundaries(site)
     flows, meanings, privacy = [], {}, {}
@@ -83,18 +94,37 @@ def build(site: Site, graphs: Mapping[str, ModelGraph], costs: Mapping[str, Cost
         for (_, device, _), cost in costs[flow.name].rows.items():
             origins["compute", device] = cost.origin
     gap_s = 1.0 / max(sum(f.rate_hz for f in site.flows), 1e-12)
+    totals = counted(site, also)
+    devices = [
+        msgspec.structs.replace(_device(site, d, costs), **device_figures(site, d, totals)) for d in site.devices
+    ]
     links = []
     for link in site.links:
-        links.append(_link(site, link, gap_s))
+        made = _link(site, link, gap_s)
+        links.append(msgspec.structs.replace(made, **link_figures(site, link, made, totals)))
         origins["transfer", f"{link.source}->{link.target}"] = _link_origin(link)
     return Built(
         problem=Problem(
-            devices=tuple(_device(site, d, costs) for d in site.devices), links=tuple(links), flows=tuple(flows)
+            objective=site.objective,
+            devices=tuple(devices),
+            links=tuple(links),
+            flows=tuple(flows),
+            limits=_limits(site.limits),
         ),
         meanings=meanings,
         pue={d.name: d.pue for d in site.devices if d.pue > 1},
         origins=origins,
         privacy=privacy,
+    )
+
+
+def _limits(limits: profiles.Limits) -> Limits:
+    return Limits(
+        power_w=dict(limits.power_w),
+        flow_energy_j=dict(limits.flow_energy_j),
+        energy_w=limits.energy_w,
+        carbon_g_per_s=limits.carbon_g_per_s,
+        cost_per_s=limits.cost_per_s,
     )
 
 

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from placer.terminal import Terminal
     from profiles import Catalog, DeviceProfile, Figure, LinkProfile
+    from profiles.catalog import Region
 
 catalog = typer.Typer(no_args_is_help=True, help="Look up sourced figures of devices, links, networks and grids.")
+
+_KWH_J = 3.6e6
 
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of tables.")]
 
@@ -24,20 +27,24 @@ Json = Annotated[bool, typer.Option("--json", help="Write one JSON document inst
 @catalog.command("list")
 def list_command(
     context: typer.Context,
-    words: Annotated[list[str] | None, typer.Argument(help="Only profiles in which all these words occur.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(help="Only entries in which all these words occur.")] = None,
     json: Json = False,
 ) -> None:
-    """List devices and links, all or those that fit some words."""
-    from profiles import Catalog, DeviceProfile
+    """List devices, links and grids, all or those that fit some words."""
+    from profiles import Catalog, DeviceProfile, LinkProfile
+    from profiles.catalog import Region
 
     terminal: Terminal = context.obj
     found = Catalog.load().search(" ".join(words or []))
     devices = [p for p in found if isinstance(p, DeviceProfile)]
-    links = [p for p in found if not isinstance(p, DeviceProfile)]
+    links = [p for p in found if isinstance(p, LinkProfile)]
+    regions = [p for p in found if isinstance(p, Region)]
     if json:
-        terminal.json({"devices": devices, "links": links})
+        terminal.json({"devices": devices, "links": links, "regions": regions})
         return
-    terminal.show(_devices(devices), _links(links), "Show one with its sources: placer catalog show ID")
+    terminal.show(
+        _devices(devices), _links(links), _regions(regions), "Show one with its sources: placer catalog show ID"
+    )
 
 
 @catalog.command("show")
@@ -89,8 +96,8 @@ def _figures(value: Any, path: str) -> Iterator[tuple[str, Figure]]:
     if isinstance(value, Figure):
         yield path, value
     elif isinstance(value, tuple):
-        for item in value:
-            label = getattr(item, "name", None) or getattr(item, "model", "")
+        for index, item in enumerate(value):
+            label = getattr(item, "name", None) or getattr(item, "model", index)
             yield from _figures(item, f"{path}.{label}")
     elif hasattr(value, "__struct_fields__"):
         for field in value.__struct_fields__:
@@ -118,4 +125,17 @@ def _links(links: list[LinkProfile]) -> Table:
     for k in links:
         rates = [k.bandwidth_bps("up"), k.bandwidth_bps("down")]
         table.add_row(k.id, k.name, *("-" if r is None else f"{r.value / 1e6:.4g}" for r in rates))
+    return table
+
+
+def _regions(regions: list[Region]) -> Table:
+    table = Table(title=f"{len(regions)} grids", title_justify="left", title_style="bold")
+    for column in ("id", "name", "g CO2e per kWh", "by hour"):
+        table.add_column(
+            column, justify="right" if "kWh" in column else "left", overflow="fold", no_wrap=column == "id"
+        )
+    for r in regions:
+        hours = [figure.value * _KWH_J for figure in r.hourly_g_per_j]
+        spread = f"{min(hours):.4g} to {max(hours):.4g}" if hours else "-"
+        table.add_row(r.id, r.name, f"{r.g_per_j.value * _KWH_J:.4g}", spread)
     return table

@@ -74,7 +74,7 @@ def pareto_command(
     require_folder(picture)
     one, other = _objective(first, "--first"), _objective(second, "--second")
     with terminal:
-        problem, built = _posed(what, terminal)
+        problem, built = _posed(what, (one, other), terminal)
         front = pareto(
             problem,
             one,
@@ -128,8 +128,8 @@ def _objective(name: str, option: str) -> Objective:
     raise ProblemError(f"{option} {name!r}: no objective; give one of {', '.join(get_args(Objective))}")
 
 
-def _posed(path: Path, terminal: Terminal) -> tuple[Problem, Built | None]:
-    """Read a problem, or make that of a site."""
+def _posed(path: Path, also: tuple[Objective, ...], terminal: Terminal) -> tuple[Problem, Built | None]:
+    """Read a problem, or make that of a site with what its joules count in some objectives."""
     from placer.errors import ProblemError
     from placer.planning import build_site
     from placer.problem import read_problem
@@ -139,5 +139,5 @@ def _posed(path: Path, terminal: Terminal) -> tuple[Problem, Built | None]:
         return read_problem(path), None
     if path.suffix not in (".yaml", ".yml"):
         raise ProblemError(f"{path}: neither a site (.yaml) nor a problem (.json); give one of them")
-    built, _ = build_site(read_site(path), progress=terminal.progress)
+    built, _ = build_site(read_site(path), also=also, progress=terminal.progress)
     return built.problem, built

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 from placer.build import Built, build
 from placer.costs import cost_table
 from placer.errors import ProblemError
+from placer.objective import UNITS
 from placer.plan import Model
 from placer.solve import solve
 from placer.solver.outcome import OPTIMALITY_GAP
 from profiles import Site, read_site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from placer.graph import ModelGraph
     from placer.plan import Plan
+    from placer.problem import Objective
 
 
 def read_model(path: str | Path, inputs: Mapping[str, tuple[int, ...]] | None = None) -> ModelGraph:
@@ -47,11 +49,15 @@ def read_model(path: str | Path, inputs: Mapping[str, tuple[int, ...]] | None = 
     raise ProblemError(f"{path}: the suffix {suffix!r} names no model format; give an .onnx or .tflite file")
 
 
-def build_site(site: Site, *, progress: Callable[[str], None] | None = None) -> tuple[Built, dict[str, ModelGraph]]:
+def build_site(
+    site: Site, *, also: Collection[Objective] = (), progress: Callable[[str], None] | None = None
+) -> tuple[Built, dict[str, ModelGraph]]:
     """Read and cost the models of a site and build its problem.
 
     Parameters
     ----------
+    also
+        Objectives that the problem is to have the figures for, beside those that the site itself asks for.
     progress
         Called with a line of text before each longer step.
 
@@ -63,7 +69,7 @@ def build_site(site: Site, *, progress: Callable[[str], None] | None = None) -> 
     Raises
     ------
     ProblemError
-        A model cannot be read or costed, or an energy figure is missing.
+        A model cannot be read or costed, or a figure of energy, carbon or cost is missing.
     """
     graphs, costs = {}, {}
     for flow in site.flows:
@@ -75,7 +81,7 @@ def build_site(site: Site, *, progress: Callable[[str], None] | None = None) -> 
         if progress is not None:
             progress(f"costing {stage.model} on {len(site.devices)} devices")
         costs[flow.name] = cost_table(graphs[flow.name], site.devices)
-    return build(site, graphs, costs), graphs
+    return build(site, graphs, costs, also), graphs
 
 
 def plan_site(
@@ -132,7 +138,8 @@ def solve_built(
 
     def report(objective: float, bound: float) -> None:
         if progress is not None:
-            progress(f"solving: best {objective:.6g} W, proven at least {bound:.6g} W")
+            unit = UNITS[site.objective]
+            progress(f"solving: best {objective:.6g} {unit}, proven at least {bound:.6g} {unit}")
 
     return solve(
         built.problem,

@@ -20,6 +20,7 @@ from profiles.errors import CatalogError, MeterError, ProfileError, SiteError
 from profiles.figure import Figure, Origin
 from profiles.flow import Flow, Stage
 from profiles.label import Declassify, Labels, RegionRule, Zone
+from profiles.limits import Limits, Objective
 from profiles.link import Direction, Ends, Link, LinkProfile, Rate
 from profiles.site import Site, read_site
 
@@ -39,11 +40,13 @@ __all__ = [
     "Figure",
     "Flow",
     "Labels",
+    "Limits",
     "Link",
     "LinkProfile",
     "MeterError",
     "Mode",
     "Numeric",
+    "Objective",
     "Origin",
     "ProfileError",
     "Rate",

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from profiles.figure import Figure
 
 
-def intensity(grid: Grid, region: str) -> Figure:
+def intensity(grid: Grid, region: str, hour: int | None = None) -> Figure:
     """Return the average carbon intensity of a region's grid, I, in grams of CO2e per joule.
 
-    It is location-based and an average over all electricity of the region in a year: not the marginal
-    power plant, not a contract, and not the hour. ISO/IEC 21031 asks for a location-based figure.
+    It is location-based and an average over all electricity of the region: not the marginal power plant, and not a
+    contract. ISO/IEC 21031 asks for a location-based figure.
 
     Parameters
     ----------
@@ -25,17 +25,33 @@ def intensity(grid: Grid, region: str) -> Figure:
         The catalog's grids, `Catalog.grid`.
     region
         Id of a region.
+    hour
+        Hour of the day, 0 to 23, over the days of a year; the mean of the year if not given. In the one source that
+        has hours they follow UTC, as far as solar noon in Germany can tell; it does not say so itself.
 
     Raises
     ------
     CatalogError
-        If there is no such region.
+        If there is no such region, or no figure for its hours.
+    ProfileError
+        If the hour is not between 0 and 23.
     """
     for known in grid.regions:
         if known.id == region:
-            return known.g_per_j
-    ids = [known.id for known in grid.regions]
-    raise CatalogError(f"{region!r} is no region of the catalog; {choices(region, ids, limit=60)}")
+            break
+    else:
+        ids = [known.id for known in grid.regions]
+        raise CatalogError(f"{region!r} is no region of the catalog; {choices(region, ids, limit=60)}")
+    if hour is None:
+        return known.g_per_j
+    if not 0 <= hour <= 23:
+        raise ProfileError(f"hour is {hour!r}: give an hour of the day, 0 to 23")
+    if not known.hourly_g_per_j:
+        hourly = ", ".join(k.id for k in grid.regions if k.hourly_g_per_j)
+        raise CatalogError(
+            f"{region!r} has no figures by hour of the day; leave the hour out, or take one of: {hourly}"
+        )
+    return known.hourly_g_per_j[hour]
 
 
 def operational_g(joules: float, g_per_j: float) -> float:

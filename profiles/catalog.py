@@ -10,7 +10,7 @@ import msgspec
 
 from profiles.decode import decode
 from profiles.device import DeviceProfile
-from profiles.errors import CatalogError, choices
+from profiles.errors import CatalogError, ProfileError, choices
 from profiles.figure import Figure
 from profiles.link import LinkProfile
 from profiles.strict_yaml import parse_yaml
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 T = TypeVar("T")
+
+_HOURS = 24
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,11 +73,31 @@ class Facility(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Region(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The average carbon intensity of a region's grid, in grams of CO2e per joule."""
+    """The average carbon intensity of a region's grid, in grams of CO2e per joule.
+
+    Parameters
+    ----------
+    id, name
+        Key in the catalog, and which grid and year.
+    g_per_j
+        Mean over the year.
+    hourly_g_per_j
+        Mean over the year of each hour of the day, from 0 to 23; empty where no source has it.
+
+    Raises
+    ------
+    ProfileError
+        If there are some hours, but not 24.
+    """
 
     id: str
     name: str
     g_per_j: Figure
+    hourly_g_per_j: tuple[Figure, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.hourly_g_per_j) not in (0, _HOURS):
+            raise ProfileError(f"hourly_g_per_j has {len(self.hourly_g_per_j)} figures: give one for each hour, 24")
 
 
 class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -168,8 +190,8 @@ class Catalog:
         """Return every link profile, sorted by id."""
         return tuple(self.link(name) for name in self._ids("links"))
 
-    def search(self, text: str) -> tuple[DeviceProfile | LinkProfile, ...]:
-        """Return the profiles in whose id, name or note every word of a text occurs.
+    def search(self, text: str) -> tuple[DeviceProfile | LinkProfile | Region, ...]:
+        """Return the devices, links and grid regions in whose id, name or note every word of a text occurs.
 
         Parameters
         ----------
@@ -177,12 +199,12 @@ class Catalog:
             Words, in any order and case; an empty text finds everything.
         """
         words = text.lower().split()
-        profiles: tuple[DeviceProfile | LinkProfile, ...] = (*self.devices(), *self.links())
-        return tuple(
-            profile
-            for profile in profiles
-            if all(word in f"{profile.id} {profile.name} {profile.note}".lower() for word in words)
+        entries: tuple[DeviceProfile | LinkProfile | Region, ...] = (
+            *self.devices(),
+            *self.links(),
+            *self.grid.regions,
         )
+        return tuple(entry for entry in entries if all(word in _text(entry) for word in words))
 
     def _ids(self, folder: str) -> list[str]:
         return sorted(
@@ -222,6 +244,11 @@ class Catalog:
         except OSError as reason:
             raise CatalogError(f"{file}: cannot be read: {reason.strerror}") from None
         return decode(parse_yaml(text, file.name, CatalogError), kind, file.name, CatalogError)
+
+
+def _text(entry: DeviceProfile | LinkProfile | Region) -> str:
+    note = f"grid {entry.g_per_j.note}" if isinstance(entry, Region) else entry.note
+    return f"{entry.id} {entry.name} {note}".lower()
 
 
 def _figures(value: object, path: str) -> Iterator[tuple[str, Figure]]:

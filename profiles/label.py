@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from profiles.errors import ProfileError, choices
-from profiles.figure import require_name
+from profiles.figure import Figure, require_name
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,11 +68,15 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         The most sensitive label that its devices may hold.
     region
         Where it stands, in the words of the site's region rules.
+    carbon_g_per_j, cost_per_j
+        What a joule counts there: grams of CO2e, and money. None where nobody said; a plan that counts them needs them.
     """
 
     name: str
     sees: str
     region: str
+    carbon_g_per_j: Figure | None = None
+    cost_per_j: Figure | None = None
 
     def __post_init__(self) -> None:
         require_name("zone", self.name)

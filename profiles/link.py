@@ -121,6 +121,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Links with one medium share its air or wire; None for a link of its own.
     max_utilization
         Share of its time that plans may fill, in (0, 1]; never above the duty cycle.
+    carbon_g_per_j, cost_per_j
+        What a joule of the network between its ends counts: grams of CO2e, and money. None where nobody said.
 
     Raises
     ------
@@ -136,6 +138,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     latency_s: float
     medium: str | None = None
     max_utilization: float = 1.0
+    carbon_g_per_j: Figure | None = None
+    cost_per_j: Figure | None = None
 
     def __post_init__(self) -> None:
         if self.source == self.target:

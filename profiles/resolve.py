@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from profiles.carbon import intensity
 from profiles.device import Device, DeviceProfile, Mode
 from profiles.energy import missing_figures
 from profiles.figure import Figure
+from profiles.label import Zone
 from profiles.link import Link, LinkProfile
 
 if TYPE_CHECKING:
@@ -17,13 +19,45 @@ if TYPE_CHECKING:
     from profiles.catalog import Catalog
     from profiles.link import Direction
     from profiles.place import Place
-    from profiles.site_entries import DeviceEntry, LinkEntry, ModeEntry, Number
+    from profiles.site_entries import DeviceEntry, LinkEntry, ModeEntry, Number, ZoneEntry
 
 _LINK_FIGURES = tuple(
     name
     for name in LinkProfile.__struct_fields__
     if name not in {"id", "name", "ends", "rate", "network", "duty_cycle", "note"}
 )
+
+
+def resolve_zone(entry: ZoneEntry, catalog: Catalog, hour: int | None, place: Place) -> Zone:
+    """Make a zone of a site's entry.
+
+    Parameters
+    ----------
+    entry
+        The entry as written.
+    catalog
+        Where its grid is looked up.
+    hour
+        The hour of the day for which carbon is counted; None for the mean of the year.
+    place
+        Where the entry stands.
+
+    Raises
+    ------
+    SiteError
+        Naming the field, the value and what is allowed.
+    """
+    grid = entry.grid
+    if grid is None and any(region.id == entry.region for region in catalog.grid.regions):
+        grid = entry.region
+    with place.refusing():
+        return Zone(
+            name=entry.name,
+            sees=entry.sees,
+            region=entry.region,
+            carbon_g_per_j=_carbon(entry.carbon_g_per_j, grid, catalog, hour, place),
+            cost_per_j=_figure(entry.cost_per_j, place.at("cost_per_j")),
+        )
 
 
 def resolve_device(entry: DeviceEntry, catalog: Catalog, zones: Sequence[str], place: Place) -> Device:
@@ -100,7 +134,9 @@ def resolve_device(entry: DeviceEntry, catalog: Catalog, zones: Sequence[str], p
         )
 
 
-def resolve_links(entry: LinkEntry, catalog: Catalog, devices: Sequence[str], place: Place) -> tuple[Link, ...]:
+def resolve_links(
+    entry: LinkEntry, catalog: Catalog, devices: Sequence[str], place: Place, hour: int | None = None
+) -> tuple[Link, ...]:
     """Make one link of a site's entry, or two where it goes both ways.
 
     Parameters
@@ -113,6 +149,8 @@ def resolve_links(entry: LinkEntry, catalog: Catalog, devices: Sequence[str], pl
         Names of the site's devices.
     place
         Where the entry stands.
+    hour
+        The hour of the day for which carbon is counted; None for the mean of the year.
 
     Raises
     ------
@@ -126,7 +164,9 @@ def resolve_links(entry: LinkEntry, catalog: Catalog, devices: Sequence[str], pl
     if entry.both_ways:
         back: Direction = "down" if entry.direction == "up" else "up"
         links.append(_directed(entry, profile, entry.target, entry.source, back, place))
-    return tuple(links)
+    carbon_g_per_j = _carbon(entry.carbon_g_per_j, entry.grid, catalog, hour, place)
+    cost_per_j = _figure(entry.cost_per_j, place.at("cost_per_j"))
+    return tuple(msgspec.structs.replace(link, carbon_g_per_j=carbon_g_per_j, cost_per_j=cost_per_j) for link in links)
 
 
 def _modes(entry: DeviceEntry, base: DeviceProfile | None, place: Place) -> tuple[Mode, ...]:
@@ -239,6 +279,14 @@ def _directed(
             medium=entry.medium,
             max_utilization=cycle if entry.max_utilization is None else entry.max_utilization,
         )
+
+
+def _carbon(given: Number | None, grid: str | None, catalog: Catalog, hour: int | None, place: Place) -> Figure | None:
+    figure = _figure(given, place.at("carbon_g_per_j"))
+    if figure is not None or grid is None:
+        return figure
+    with place.at("grid").refusing():
+        return intensity(catalog.grid, grid, hour)
 
 
 def _figure(number: Number | None, place: Place) -> Figure | None:

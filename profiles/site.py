@@ -10,6 +10,7 @@ from profiles.device import Device  # noqa: TC001  (msgspec reads the annotation
 from profiles.errors import SiteError, choices
 from profiles.flow import Flow  # noqa: TC001
 from profiles.label import Labels, RegionRule, Zone  # noqa: TC001
+from profiles.limits import Limits, Objective
 from profiles.link import Link  # noqa: TC001
 
 
@@ -24,6 +25,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         The site's labels in order.
     zones, devices, links, flows, region_rules
         In the order of the file. Names are unique and every name that is referred to exists.
+    objective
+        What a plan minimizes.
+    limits
+        Caps on the whole.
     directory
         What a stage's model path is relative to.
     """
@@ -35,6 +40,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     links: tuple[Link, ...]
     flows: tuple[Flow, ...]
     region_rules: tuple[RegionRule, ...] = ()
+    objective: Objective = "energy_j"
+    limits: Limits = Limits()
     directory: Path
 
     def device(self, name: str) -> Device:

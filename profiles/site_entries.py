@@ -9,7 +9,8 @@ import msgspec
 from profiles.device import Boundary, CostOrigin, Numeric, Tier  # noqa: TC001  (msgspec reads them)
 from profiles.figure import Origin  # noqa: TC001
 from profiles.flow import Flow  # noqa: TC001
-from profiles.label import RegionRule, Zone  # noqa: TC001
+from profiles.label import RegionRule  # noqa: TC001
+from profiles.limits import Limits, Objective
 from profiles.link import Direction, Ends, Rate  # noqa: TC001
 
 FORMAT = "placer.site/1.0"
@@ -27,6 +28,17 @@ class FigureEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 Number: TypeAlias = float | FigureEntry
+
+
+class ZoneEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A zone; its carbon is given, or looked up by its grid, or by its region where that is one of the catalog's."""
+
+    name: str
+    sees: str
+    region: str
+    grid: str | None = None
+    carbon_g_per_j: Number | None = None
+    cost_per_j: Number | None = None
 
 
 class ModeEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,6 +98,9 @@ class LinkEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tail_s: Number | None = None
     network: str | None = None
     network_j_per_byte: Number | None = None
+    grid: str | None = None
+    carbon_g_per_j: Number | None = None
+    cost_per_j: Number | None = None
 
 
 class SiteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,7 +110,10 @@ class SiteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: str
     labels: tuple[str, ...]
     rules: tuple[RegionRule, ...] = ()
-    zones: tuple[Zone, ...]
+    zones: tuple[ZoneEntry, ...]
+    carbon_hour: int | None = None
     devices: tuple[DeviceEntry, ...]
     links: tuple[LinkEntry, ...] = ()
     flows: tuple[Flow, ...] = ()
+    objective: Objective = "energy_j"
+    limits: Limits = Limits()

@@ -9,7 +9,7 @@ from profiles.decode import decode
 from profiles.errors import SiteError
 from profiles.label import Labels
 from profiles.place import Place
-from profiles.resolve import resolve_device, resolve_links
+from profiles.resolve import resolve_device, resolve_links, resolve_zone
 from profiles.site import Site
 from profiles.site_entries import FORMAT, SiteFile
 from profiles.strict_yaml import read_yaml
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from profiles.device import Device
     from profiles.flow import Flow
-    from profiles.label import RegionRule, Zone
+    from profiles.label import RegionRule
+    from profiles.limits import Limits, Objective
     from profiles.link import Link
+    from profiles.site_entries import ZoneEntry
 
 
 def load_site(path: Path) -> Site:
@@ -48,6 +50,12 @@ def load_site(path: Path) -> Site:
         raise top.at("devices").error("the list is empty: a site has at least one device")
 
     catalog = Catalog.load()
+    hour = entries.carbon_hour
+    if hour is not None and not 0 <= hour <= 23:
+        raise top.at("carbon_hour").error(f"{hour} is no hour of the day; give 0 to 23, or leave it out for the year")
+    zones = tuple(
+        resolve_zone(entry, catalog, hour, top.at(f"zones[{index}]")) for index, entry in enumerate(entries.zones)
+    )
     zone_names = [zone.name for zone in entries.zones]
     devices = tuple(
         resolve_device(entry, catalog, zone_names, top.at(f"devices[{index}]"))
@@ -57,22 +65,25 @@ def load_site(path: Path) -> Site:
     names = [device.name for device in devices]
     links: list[Link] = []
     for index, link_entry in enumerate(entries.links):
-        links.extend(resolve_links(link_entry, catalog, names, top.at(f"links[{index}]")))
+        links.extend(resolve_links(link_entry, catalog, names, top.at(f"links[{index}]"), hour))
     _check_pairs(links, top.at("links"))
     _check_flows(entries.flows, labels, devices, top)
+    _check_asked(entries.objective, entries.limits, names, entries.flows, top)
     return Site(
         name=entries.name,
         labels=labels,
-        zones=entries.zones,
+        zones=zones,
         devices=devices,
         links=tuple(links),
         flows=entries.flows,
         region_rules=entries.rules,
+        objective=entries.objective,
+        limits=entries.limits,
         directory=path.resolve().parent,
     )
 
 
-def _check_zones(zones: Sequence[Zone], labels: Labels, top: Place) -> None:
+def _check_zones(zones: Sequence[ZoneEntry], labels: Labels, top: Place) -> None:
     if not zones:
         raise top.at("zones").error("the list is empty: every device stands in a zone")
     _check_unique("zone", [zone.name for zone in zones], top.at("zones"))
@@ -80,7 +91,7 @@ def _check_zones(zones: Sequence[Zone], labels: Labels, top: Place) -> None:
         top.at(f"zones[{index}].sees").known("label", zone.sees, labels.names)
 
 
-def _check_rules(rules: Sequence[RegionRule], labels: Labels, zones: Sequence[Zone], top: Place) -> None:
+def _check_rules(rules: Sequence[RegionRule], labels: Labels, zones: Sequence[ZoneEntry], top: Place) -> None:
     _check_unique("rule", [rule.name for rule in rules], top.at("rules"))
     regions = [zone.region for zone in zones]
     for index, rule in enumerate(rules):
@@ -112,6 +123,17 @@ def _check_flows(flows: Sequence[Flow], labels: Labels, devices: Sequence[Device
                         f"{rule.to!r} is more sensitive than the flow's label {flow.label!r}: "
                         "a declassification only lowers"
                     )
+
+
+def _check_asked(
+    objective: Objective, limits: Limits, devices: Sequence[str], flows: Sequence[Flow], top: Place
+) -> None:
+    if objective == "latency_s" and len(flows) > 1:
+        raise top.at("objective").error(f"latency_s is that of one flow, and the site has {len(flows)}; keep one")
+    for name in limits.power_w:
+        top.at(f"limits.power_w.{name}").known("device", name, (*devices, "site"))
+    for name in limits.flow_energy_j:
+        top.at(f"limits.flow_energy_j.{name}").known("flow", name, [flow.name for flow in flows])
 
 
 def _check_pairs(links: Iterable[Link], place: Place) -> None:

@@ -12,7 +12,6 @@ IDS = [
     *(p.id for p in CATALOG.search("")),
     *(n.id for n in CATALOG.networks),
     *(f.id for f in CATALOG.grid.facilities),
-    *(r.id for r in CATALOG.grid.regions),
 ]
 
 

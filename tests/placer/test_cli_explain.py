@@ -132,3 +132,34 @@ def test_an_impossible_problem_says_how_far_a_rule_would_have_to_give(command, s
     assert amount["limit"] == 0.02 < amount["needed"]
     assert amount["enough"]
     assert "0.02 s given, 0.03333 s would do" in err
+
+
+def test_a_front_of_carbon_and_cost_from_a_site(command, monkeypatch):
+    text = SITE.read_text(encoding="utf-8").replace("orientation.onnx", str(SITE.with_name("orientation.onnx")))
+    Path("bare.yaml").write_text(text, encoding="utf-8")
+    code, _, err = command("pareto", "bare.yaml", "--second", "cost")
+    assert code == 2
+    assert "cost counts the joules of 'camera', and its zone 'camera housing' does not say what one counts" in err
+    text = text.replace("region: eu}", "region: eu, grid: DE_2020, cost_per_j: 1e-7}")
+    text = text.replace("region: us}", "region: us, grid: gcp_us-west1, cost_per_j: 2e-8}")
+    Path("priced.yaml").write_text(text, encoding="utf-8")
+    code, _, err = command("pareto", "priced.yaml", "--second", "carbon_g")
+    assert code == 2
+    assert "whose zones differ" in err
+    text = text.replace("network: malmodin_fixed,", "network: malmodin_fixed, grid: DE_2020, cost_per_j: 1e-7,")
+    Path("whole.yaml").write_text(text, encoding="utf-8")
+    for second in ("carbon_g", "cost"):
+        code, out, err = command("pareto", "whole.yaml", "--second", second, "--json")
+        answer = json.loads(out)
+        assert (code, answer["complete"]) == (0, True), err
+        assert all(value > 0 for plan in answer["plans"] for value in plan["values"])
+    Path("green.yaml").write_text(
+        text + "objective: carbon_g\nlimits: {energy_w: 1}\ncarbon_hour: 11\n", encoding="utf-8"
+    )
+    code, _, err = command("plan", "green.yaml")
+    assert code == 2
+    assert "'gcp_us-west1' has no figures by hour" in err
+    Path("green.yaml").write_text(text + "objective: carbon_g\nlimits: {energy_w: 1}\n", encoding="utf-8")
+    code, out, _ = command("plan", "green.yaml")
+    assert code == 0
+    assert "g/s at 2 per second" in out

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from profiles import Catalog, CatalogError, ProfileError
 from profiles.carbon import embodied_g, intensity, operational_g, sci_g
+from profiles.catalog import Region
 
 GRID = Catalog.load().grid
 AMOUNT = st.floats(0, 1e9)
@@ -16,7 +17,7 @@ YEAR_S = 365.25 * 86400
 
 
 def test_every_region_lies_between_water_and_coal() -> None:
-    assert len(GRID.regions) >= 25
+    assert len(GRID.regions) >= 40
     for region in GRID.regions:
         assert intensity(GRID, region.id) is region.g_per_j
         assert 1 < region.g_per_j.value * KWH_J < 1200
@@ -29,6 +30,25 @@ def test_a_kilowatt_hour_in_iowa() -> None:
 def test_an_unknown_region_is_refused_with_a_near_one() -> None:
     with pytest.raises(CatalogError, match=r"'gcp_montreaI' is no region.*gcp_montreal"):
         intensity(GRID, "gcp_montreaI")
+
+
+def test_the_hours_of_a_region_are_about_its_mean() -> None:
+    hourly = [region for region in GRID.regions if region.hourly_g_per_j]
+    assert [region.id for region in hourly] == ["DE_2020", "FR_2020", "GB_2020"]
+    for region in hourly:
+        hours = [intensity(GRID, region.id, hour).value for hour in range(24)]
+        assert sum(hours) / 24 == pytest.approx(region.g_per_j.value, rel=1e-3)
+    # Sun at noon, gas in the evening.
+    assert intensity(GRID, "DE_2020", 11).value < 0.8 * intensity(GRID, "DE_2020", 18).value
+
+
+def test_an_hour_that_nobody_has_is_refused() -> None:
+    with pytest.raises(CatalogError, match=r"'POL_2019' has no figures by hour.*DE_2020, FR_2020, GB_2020"):
+        intensity(GRID, "POL_2019", 12)
+    with pytest.raises(ProfileError, match="hour is 24"):
+        intensity(GRID, "DE_2020", 24)
+    with pytest.raises(ProfileError, match="has 1 figures: give one for each hour"):
+        Region(id="r", name="R", g_per_j=GRID.regions[0].g_per_j, hourly_g_per_j=(GRID.regions[0].g_per_j,))
 
 
 def test_embodied_carbon_is_shared_by_time_and_part() -> None:

@@ -1,9 +1,13 @@
+import re
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from profiles import Catalog, CatalogError, DeviceProfile
+from profiles import Catalog, CatalogError, DeviceProfile, LinkProfile, Mode
+from profiles.catalog import Facility, Network, Region
+from profiles.device import Benchmark
 from profiles.energy import airtime_s, missing_figures
 
 CATALOG = Catalog.load()
@@ -83,7 +87,8 @@ def test_lte_costs_what_one_packet_costs() -> None:
 
 def test_search_finds_every_word() -> None:
     assert {p.id for p in CATALOG.search("raspberry ARMNN")} == {"rpi4b_armnn"}
-    assert len(CATALOG.search("")) == len(CATALOG.devices()) + len(CATALOG.links())
+    assert len(CATALOG.search("")) == len(CATALOG.devices()) + len(CATALOG.links()) + len(CATALOG.grid.regions)
+    assert {p.id for p in CATALOG.search("germany grid")} == {"DEU_2019", "DE_2020"}
     assert CATALOG.search("abacus") == ()
 
 
@@ -119,6 +124,8 @@ modes:
         ("value: 1, source: S, origin: measured", "value: 1, source: S, origin: declared", "no declared figures"),
         ("id: d", "id: e", r"d\.yaml: id: 'e' is not the file's name"),
         ("value: 2", "value: 0.5", "below idle_w 1"),
+        ("idle_w:", "idle:", r"d\.yaml: idle: .*unknown field.*did you mean 'idle_w'|d\.yaml: .*'idle'"),
+        ("{value: 1, source", "{value: 1 W, source", r"d\.yaml: idle_w\.value: '1 W'"),
         ("tier: edge", "tier: fog", r"d\.yaml: tier: 'fog' is not allowed; known: cloud, edge, sensor"),
         ("name: D", "name: [", r"d\.yaml, line"),
         ("idle_w: {value: 1", "idle_w: {value: nan", r"d\.yaml: idle_w\.value: 'nan' is not allowed"),
@@ -134,3 +141,15 @@ def test_a_file_that_does_not_hold_is_refused(tmp_path: Path, old: str, new: str
         return
     with pytest.raises(CatalogError, match=message):
         catalog.device("d")
+
+
+def test_every_quantity_of_the_catalog_says_its_unit() -> None:
+    """A figure's unit is the suffix of its field: SI, bit/s, a ratio; no field of a figure is without."""
+    units = re.compile(
+        r"_(w|s|j|hz|bytes|bps|s_per_mac|w_per_bps|j_per_byte|g_per_j)$|^(seconds|s_per_mac|g_per_j)$|^j_per_"
+    )
+    ratios = {"duty_cycle", "pue"}
+    for kind in (DeviceProfile, Mode, Benchmark, LinkProfile, Network, Facility, Region):
+        for field in msgspec.structs.fields(kind):
+            if "Figure" in str(field.type):
+                assert field.name in ratios or units.search(field.name), f"{kind.__name__}.{field.name}"

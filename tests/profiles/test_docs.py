@@ -7,8 +7,9 @@ import pytest
 from profiles import Catalog, Direction, read_site
 from profiles.energy import missing_figures
 from profiles.flow import Flow, Stage
-from profiles.label import Declassify, RegionRule, Zone
-from profiles.site_entries import DeviceEntry, FigureEntry, LinkEntry, ModeEntry, SiteFile
+from profiles.label import Declassify, RegionRule
+from profiles.limits import Limits
+from profiles.site_entries import DeviceEntry, FigureEntry, LinkEntry, ModeEntry, SiteFile, ZoneEntry
 
 DOCS = Path(__file__).parents[2] / "docs"
 FORMAT = (DOCS / "site-format.md").read_text(encoding="utf-8")
@@ -16,7 +17,7 @@ FORMAT = (DOCS / "site-format.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize(
     "kind",
-    [SiteFile, FigureEntry, DeviceEntry, ModeEntry, LinkEntry, RegionRule, Zone, Flow, Stage, Declassify],
+    [SiteFile, Limits, FigureEntry, ZoneEntry, DeviceEntry, ModeEntry, LinkEntry, RegionRule, Flow, Stage, Declassify],
 )
 def test_every_field_of_a_site_is_documented(kind: type) -> None:
     for name in kind.__struct_encode_fields__:  # type: ignore[attr-defined]
@@ -24,7 +25,8 @@ def test_every_field_of_a_site_is_documented(kind: type) -> None:
 
 
 def test_no_field_is_documented_that_does_not_exist() -> None:
-    kinds = (SiteFile, FigureEntry, DeviceEntry, ModeEntry, LinkEntry, RegionRule, Zone, Flow, Stage, Declassify)
+    kinds = (SiteFile, Limits, FigureEntry, ZoneEntry, DeviceEntry, ModeEntry, LinkEntry, RegionRule, Flow, Stage)
+    kinds += (Declassify,)
     known = {name for kind in kinds for name in kind.__struct_encode_fields__}
     rows = [line.split("|")[1] for line in FORMAT.splitlines() if line.startswith("| `")]
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}

@@ -268,3 +268,43 @@ def test_unknown_names_of_a_site(tmp_path: Path) -> None:
         site.device("camara")
     with pytest.raises(SiteError, match="did you mean 'cloud'"):
         site.zone("clud")
+
+
+def test_a_zone_counts_the_carbon_of_its_grid_and_hour(tmp_path: Path) -> None:
+    text = SITE.replace("sees: personal, region: eu}", "sees: personal, region: eu, grid: DE_2020, cost_per_j: 8e-8}")
+    text = text.replace("region: us", "region: USA_2020").replace(
+        "sees: features, region: eu}", "sees: features, region: eu, carbon_g_per_j: 1e-5}"
+    )
+    floor, cloud, abroad = read(tmp_path, text).zones
+    assert floor.carbon_g_per_j is not None
+    assert floor.carbon_g_per_j.value == pytest.approx(313.4 / 3.6e6, rel=1e-3)
+    assert floor.cost_per_j is not None
+    assert cloud.carbon_g_per_j is not None
+    assert (cloud.carbon_g_per_j.value, cloud.carbon_g_per_j.origin, cloud.cost_per_j) == (1e-5, "declared", None)
+    assert abroad.carbon_g_per_j is not None
+    with pytest.raises(SiteError, match=r"zones\[2\]\.grid: 'USA_2020' has no figures by hour"):
+        read(tmp_path, text + "carbon_hour: 11\n")
+    noon = read(tmp_path, text.replace("USA_2020", "FR_2020") + "carbon_hour: 11\n").zones[0]
+    assert noon.carbon_g_per_j is not None
+    assert noon.carbon_g_per_j.value == pytest.approx(274.8 / 3.6e6, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("carbon_hour: 24", r"carbon_hour: 24 is no hour of the day; give 0 to 23"),
+        ("objective: joules", r"objective: 'joules' is not allowed; known: carbon_g, cost, energy_j, latency_s"),
+        ("limits: {power_w: {kamera: 3}}", r"limits\.power_w\.kamera: 'kamera' is no device; did you mean 'camera'"),
+        ("limits: {flow_energy_j: {look: 3}}", r"limits\.flow_energy_j\.look: 'look' is no flow"),
+        ("limits: {cost_per_s: -1}", r"limits: .*cost_per_s is -1"),
+        ("limits: {power_w: {camera: -1}}", r"limits: .*power_w\.camera is -1"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(tmp_path: Path, more: str, message: str) -> None:
+    with pytest.raises(SiteError, match=message):
+        read(tmp_path, SITE + more + "\n")
+
+
+def test_limits_and_objective_are_read(tmp_path: Path) -> None:
+    site = read(tmp_path, SITE + "objective: latency_s\nlimits: {power_w: {site: 400}, energy_w: 2}\n")
+    assert (site.objective, dict(site.limits.power_w), site.limits.energy_w) == ("latency_s", {"site": 400}, 2)
