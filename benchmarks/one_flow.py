@@ -3,6 +3,9 @@
 Run from the repository's root: `python -m benchmarks.one_flow` (the light graphs on 3 and 6 devices),
 `--grown` (2,000 ops on 12 devices, 10,000 ops on 6), `--plain SECONDS` (the plain solvers too, with that time limit
 each). What is compared are CPU seconds of one run, which hold where other work shares the cores.
+
+A long run can be made in pieces: with `--append FILE` each instance is written to FILE as a line of JSON as soon as it
+is done, and those that FILE holds already are passed over; `--table FILE ...` prints the table of such files, joined.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import resource
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import msgspec
@@ -24,7 +28,7 @@ from placer.solver.exact.solve import solve_flow
 from placer.solver.plain import Backend, search
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from benchmarks.instances import Node
     from placer.problem import Problem
@@ -62,6 +66,7 @@ class Line:
     gap: float
     cpu_s: float
     segments: int
+    deadline_s: float
     plain: tuple[PlainRun, ...] = ()
 
     @property
@@ -138,7 +143,8 @@ def run(
         run_plain(name, index, b, gap=gap, limit_s=plain_s, bound=found.bound) for b in backends if plain_s > 0
     )
     size = index.flows[0].size
-    return Line(name, size, found.status, found.objective, found.bound, found.gap, cpu_s, segments, plain)
+    deadline_s = problem.flows[0].deadline_s or 0.0
+    return Line(name, size, found.status, found.objective, found.bound, found.gap, cpu_s, segments, deadline_s, plain)
 
 
 def with_deadlines(
@@ -151,24 +157,38 @@ def with_deadlines(
     limit_s: float,
     plain_s: float,
     backends: Sequence[Backend],
-) -> list[Line]:
-    """Solve one graph under each deadline, printing as it goes."""
+    lines: dict[str, Line],
+    append: Path | None,
+) -> None:
+    """Solve one graph under each deadline, but for what `lines` holds; print, append and add to them as it goes."""
     problem = benchmark_problem(nodes, devices, setting=setting)
-    lines = []
-    for fraction, deadline_s in zip(FRACTIONS, deadlines_s(problem, limit_s), strict=True):
-        flow = msgspec.structs.replace(problem.flows[0], deadline_s=deadline_s)
-        lines.append(
-            run(
-                f"{setting.name}/{name}/{devices}/{fraction:g}",
-                msgspec.structs.replace(problem, flows=(flow,)),
-                gap=gap,
-                limit_s=limit_s,
-                plain_s=plain_s,
-                backends=backends,
-            )
+    names = [f"{setting.name}/{name}/{devices}/{fraction:g}" for fraction in FRACTIONS]
+    if all(n in lines for n in names):
+        return
+    for instance, deadline_s in zip(names, deadlines_s(problem, limit_s), strict=True):
+        if instance in lines:
+            continue
+        timed = msgspec.structs.replace(
+            problem, flows=(msgspec.structs.replace(problem.flows[0], deadline_s=deadline_s),)
         )
-        print(lines[-1], flush=True)
-    return lines
+        line = run(instance, timed, gap=gap, limit_s=limit_s, plain_s=plain_s, backends=backends)
+        lines[instance] = line
+        print(line, flush=True)
+        if append is not None:
+            with append.open("ab") as file:
+                file.write(msgspec.json.encode(line) + b"\n")
+
+
+def read_lines(files: Iterable[Path]) -> dict[str, Line]:
+    """Join what earlier runs appended; of an instance that was run twice the later line counts."""
+    lines = [
+        msgspec.json.decode(text, type=Line)
+        for file in files
+        if file.exists()
+        for text in file.read_bytes().split(b"\n")
+        if text
+    ]
+    return {line.name: line for line in lines}
 
 
 def summarize(lines: list[Line]) -> None:
@@ -180,13 +200,19 @@ def summarize(lines: list[Line]) -> None:
     print(f"CPU seconds: median {statistics.median(seconds):.3f} (0.2), worst {max(seconds):.3f} (2)")
     slow = [line for line in lines if line.best_plain is not None and line.best_plain.cpu_s > 1]
     if slow:
-        ratios = [line.ratio for line in slow]
-        stopped = sum(not line.best_plain.done for line in slow if line.best_plain is not None)
+        whole = [line for line in slow if line.best_plain is not None and line.best_plain.done]
         print(
-            f"best plain solver over 1 s on {len(slow)} of {len(lines)}, stopped by its limit on {stopped} of them: "
-            f"ratio median {statistics.median(ratios):.0f} (20), least {min(ratios):.1f}"
+            f"best plain solver over 1 s on {len(slow)} of {len(lines)}, stopped by its limit on "
+            f"{len(slow) - len(whole)} of them\n"
+            f"ratio on those, a stopped solver's seconds counted as if it had been done (a lower bound): "
+            f"median {statistics.median(line.ratio for line in slow):.0f} (20), "
+            f"least {min(line.ratio for line in slow):.1f}"
         )
-        print("those: " + ", ".join(line.name for line in slow))
+        if whole:
+            print(f"ratio where it was done: median {statistics.median(line.ratio for line in whole):.0f}")
+        print(
+            "those, stopped ones marked: " + ", ".join(f"{'' if line in whole else '> '}{line.name}" for line in slow)
+        )
 
 
 def main() -> None:
@@ -199,23 +225,46 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=60.0, metavar="SECONDS", help="time limit of each instance")
     parser.add_argument("--graphs", nargs="*", default=LIGHT_GRAPHS, choices=LIGHT_GRAPHS, metavar="NAME")
     parser.add_argument("--devices", nargs="*", type=int, default=[3, 6])
+    parser.add_argument("--append", type=Path, metavar="FILE", help="add each instance as a line of JSON; skip its own")
+    parser.add_argument("--table", nargs="+", type=Path, metavar="FILE", help="only print what these files hold")
     asked = parser.parse_args()
+    if asked.table:
+        lines = read_lines(asked.table)
+        backends = list(dict.fromkeys(p.backend for line in lines.values() for p in line.plain))
+        print_head(backends)
+        print(*lines.values(), sep="\n")
+        summarize(list(lines.values()))
+        return
     setting = next(s for s in SETTINGS if s.name == asked.setting)
-    heads = ["instance", "ops", "status", "objective J", "gap", "segments", "CPU s"]
-    heads += [f"{b} CPU s" for b in asked.backends] + ["ratio"] if asked.plain > 0 else []
-    print(f"| {' | '.join(heads)} |\n|---|---:|---|{'---:|' * (len(heads) - 3)}", flush=True)
-    lines: list[Line] = []
+    print_head(asked.backends if asked.plain > 0 else ())
+    lines = read_lines([asked.append] if asked.append else [])
     if asked.grown:
         sizes = [(f"grown-{ops}", grown_graph(ops, seed=1), d, gap) for ops, d, gap in GROWN]
     else:
         sizes = [(name, light_graph(name), d, 1e-6) for d in asked.devices for name in asked.graphs]
     for name, nodes, devices, gap in sizes:
-        lines += with_deadlines(
-            name, nodes, devices, setting, gap=gap, limit_s=asked.limit, plain_s=asked.plain, backends=asked.backends
+        with_deadlines(
+            name,
+            nodes,
+            devices,
+            setting,
+            gap=gap,
+            limit_s=asked.limit,
+            plain_s=asked.plain,
+            backends=asked.backends,
+            lines=lines,
+            append=asked.append,
         )
     if not asked.grown:
-        summarize(lines)
+        summarize(list(lines.values()))
     print(f"largest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+
+
+def print_head(backends: Sequence[Backend]) -> None:
+    """Print the head of the table."""
+    heads = ["instance", "ops", "status", "objective J", "gap", "segments", "CPU s"]
+    heads += [*(f"{b} CPU s" for b in backends), "ratio"] if backends else []
+    print(f"| {' | '.join(heads)} |\n|---|---:|---|{'---:|' * (len(heads) - 3)}", flush=True)
 
 
 if __name__ == "__main__":
