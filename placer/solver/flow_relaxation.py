@@ -25,7 +25,7 @@ class FlowRelaxation:
     def __init__(self, parent: Relaxation, flow: FlowIndex, horizon_s: float) -> None:
         self.parent, self.index = parent, flow
         self.problem = parent.index
-        self.model, self.scale = parent.model, Scale.of(parent.index, flow, horizon_s)
+        self.model, self.scale = parent.model, Scale.of(parent.index, flow, horizon_s, parent.finer)
         devices = len(self.problem.devices)
         self.energy: dict[int, Terms] = {d: {} for d in range(-1, devices)}
         """Joules per inference by device; -1 is the network."""

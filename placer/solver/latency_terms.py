@@ -22,9 +22,9 @@ def add_latency(flow: FlowRelaxation) -> None:
     if flow.index.flow.latency == "serial":
         flow.latency = dict(flow.serial)
     else:
-        end = flow.model.add_variable(lb=0.0)
+        end = flow.parent.amount()
         flow.latency = {end: 1.0}
-        flow.time = [flow.model.add_variable(lb=0.0) for _ in range(flow.index.size)]
+        flow.time = [flow.parent.amount() for _ in range(flow.index.size)]
         for v in range(flow.index.size):
             if not flow.index.successors[v]:
                 flow.parent.row({end: 1.0, flow.time[v]: -1.0}, lower=0.0)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Backend = Literal["highs", "scip", "cp-sat"]
 
+_LARGEST_AMOUNT = 1e14
+"""No time or memory in the units of `placer.solver.relaxation` is above this; sums stay within 64 bits."""
+
 _ROUNDING = 1e-6
 """What a bound loses to the solver's rounding, where the objective is some 1,000."""
 
@@ -92,7 +95,8 @@ def search(
     best = _Incumbent(index)
     for choices in starts:
         best.offer(choices)
-    relaxation = Relaxation(index)
+    whole = backend == "cp-sat"
+    relaxation = Relaxation(index, whole=whole)
     bound, rounds, exhausted = 0.0, 0, False
     checked = backend != "highs"
     seen: set[tuple[Choice, ...]] = set()
@@ -110,7 +114,7 @@ def search(
             worth = best.objective * (1 - gap / 2)
             if index.problem.objective == "latency_s" and worth < relaxation.horizon_s / 10:
                 # What is worth finding is far shorter than the scale was made for: begin anew, with finer units.
-                relaxation, seen = Relaxation(index, horizon_s=worth), set()
+                relaxation, seen = Relaxation(index, horizon_s=worth, whole=whole), set()
             relaxation.aim(worth)
             result = _solve(relaxation.model, backend, left_s, gap, seed, presolve=not checked)
             rounds += 1
@@ -177,7 +181,10 @@ def _solve(
             string_options={"presolve": "choose" if presolve else "off"},
         )
     elif backend == "cp-sat":
-        parameters.cp_sat = sat_parameters_pb2.SatParameters(num_workers=1, linearization_level=2)
+        # Its variables are whole numbers up to this bound; what is longer than the horizon needs room above it.
+        parameters.cp_sat = sat_parameters_pb2.SatParameters(
+            num_workers=1, linearization_level=2, mip_max_bound=_LARGEST_AMOUNT
+        )
     results: list[mathopt.SolveResult] = []
     failures: list[BaseException] = []
 

@@ -26,12 +26,19 @@ if TYPE_CHECKING:
 _LARGEST = 1e7
 """No coefficient above this: limits and deadlines are scaled to 1,000, so nothing far above matters."""
 
+FINER = 1e6
+"""How much finer the units of times and bytes are where every variable is rounded to a whole number."""
+
 
 class Relaxation:
     """A MathOpt model of a whole problem and the expressions that cuts refer to."""
 
-    def __init__(self, index: ProblemIndex, *, horizon_s: float = math.inf) -> None:
+    def __init__(self, index: ProblemIndex, *, horizon_s: float = math.inf, whole: bool = False) -> None:
         self.index = index
+        self.whole = whole
+        """Whether the solver rounds every variable to a whole number, as CP-SAT does: see `_in_whole_numbers`."""
+        self.finer = FINER if whole else 1.0
+        self._amounts: set[mathopt.Variable] = set()
         self.horizon_s = horizon_s
         """Seconds beyond which no latency is worth anything; deadlines are horizons too."""
         self.model = mathopt.Model(name="placement")
@@ -56,18 +63,52 @@ class Relaxation:
         self._goal = self.model.add_linear_constraint(lb=-math.inf, ub=math.inf, name="better than the incumbent")
         self.aim(math.inf)
 
+    def amount(self) -> mathopt.Variable:
+        """Make a variable for a quantity, a time or bytes; the others are 0 or 1 wherever the options are."""
+        variable = self.model.add_variable(lb=0.0)
+        self._amounts.add(variable)
+        return variable
+
     def row(self, terms: Terms, lower: float = -math.inf, upper: float = math.inf, name: str = "") -> None:
         """Add the constraint `lower <= terms <= upper`."""
-        if lower < upper and any(abs(c) > _LARGEST for c in terms.values()):
+        largest = _LARGEST
+        if self.whole and any(v in self._amounts for v in terms):
+            found = self._in_whole_numbers(terms, lower, upper)
+            if found is None:
+                return
+            terms, lower, upper = found
+            largest *= self.finer
+        if lower < upper and any(abs(c) > largest for c in terms.values()):
             # All variables are 0 or more: what asks too much may ask less and the row stays valid.
             sign = 1.0 if upper < math.inf else -1.0
-            if any(c * sign < -_LARGEST for c in terms.values()):
+            if any(c * sign < -largest for c in terms.values()):
                 return
-            terms = {v: sign * min(c * sign, _LARGEST) for v, c in terms.items()}
+            terms = {v: sign * min(c * sign, largest) for v, c in terms.items()}
         constraint = self.model.add_linear_constraint(lb=lower, ub=upper, name=name)
         for variable, coefficient in terms.items():
             if coefficient:
                 constraint.set_coefficient(variable, coefficient)
+
+    def _in_whole_numbers(self, terms: Terms, lower: float, upper: float) -> tuple[Terms, float, float] | None:
+        """Loosen a row with amounts so that it holds when each amount is rounded down; None if it cannot be said.
+
+        Each amount loses less than 1. Coefficients are rounded to whole numbers towards the loose side, so that
+        nothing is left for the solver to round. An amount of another coefficient than 1 or -1 is left out.
+        """
+        sign = 1.0 if upper < math.inf else -1.0
+        loose: Terms = {}
+        rounded = 0
+        for variable, coefficient in terms.items():
+            if variable not in self._amounts:
+                loose[variable] = sign * math.floor(sign * coefficient)
+            elif abs(coefficient) == 1.0:
+                loose[variable] = coefficient
+                rounded += 1
+            elif coefficient * sign < 0:
+                return None
+        if upper < math.inf:
+            return loose, lower, math.ceil(upper) + rounded
+        return loose, math.floor(lower) - rounded, upper
 
     def aim(self, worth: float) -> None:
         """Ask for something of objective at most `worth`, and scale the objective so that this is some 1,000.
@@ -75,7 +116,7 @@ class Relaxation:
         The solver prunes by absolute tolerances, so an objective that is small beside its largest coefficient
         would be rounded away. Coefficients far above `worth` are lowered: they still are out of the question.
         """
-        if 0 < worth < math.inf:
+        if 0 < worth < math.inf and not (self.whole and self.index.problem.objective == "latency_s"):
             scale = to_thousand([worth])
         elif self.index.problem.objective == "latency_s":
             scale = self.flows[0].scale.time
@@ -86,7 +127,9 @@ class Relaxation:
             for variable, coefficient in self.objective.items():
                 scaled = min(coefficient * scale, _LARGEST)
                 self.model.objective.set_linear_coefficient(variable, scaled)
-                self._goal.set_coefficient(variable, scaled)
+                # Of a small multiple of a rounded amount nothing can be said in whole numbers; 0 is less.
+                stays = not self.whole or variable not in self._amounts or scaled == 1.0
+                self._goal.set_coefficient(variable, scaled if stays else 0.0)
         self._goal.upper_bound = worth * scale
 
     def choices(self, values: Mapping[mathopt.Variable, float]) -> tuple[Choice, ...]:
@@ -137,10 +180,10 @@ class Relaxation:
         for d, device in enumerate(self.index.devices):
             if device.memory_bytes is None:
                 continue
-            k = to_thousand([device.memory_bytes])
+            k = to_thousand([device.memory_bytes]) * self.finer
             total: Terms = {}
             held: dict[str, mathopt.Variable] = {}
-            workspace = self.model.add_variable(lb=0.0)
+            workspace = self.amount()
             total[workspace] = 1.0
             for flow in self.flows:
                 for op, xs, options in zip(flow.index.flow.ops, flow.x, flow.index.options, strict=True):

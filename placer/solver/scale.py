@@ -27,19 +27,21 @@ class Scale:
     energy: float
 
     @classmethod
-    def of(cls, index: ProblemIndex, flow: FlowIndex, horizon_s: float) -> Scale:
+    def of(cls, index: ProblemIndex, flow: FlowIndex, horizon_s: float, finer: float = 1.0) -> Scale:
         """Choose factors for a flow: its horizon, else its longest step, and its cheapest sum are some 1,000.
 
         Parameters
         ----------
         horizon_s
             Seconds after which nothing matters; infinite if there is no such time.
+        finer
+            How much finer than that the units of time are to be.
         """
         joules = sum(min((o.joules for o in options), default=0.0) for options in flow.options)
         dearest = max((k.energy_j_per_transfer for k in index.links), default=0.0)
         # A time far above 1,000 would leave no digits to compare within the solver's tolerance of 1e-9.
         times = [horizon_s] if 0 < horizon_s < math.inf else _steps_s(index, flow)
-        return cls(to_thousand(times), to_thousand([joules, dearest]))
+        return cls(to_thousand(times) * finer, to_thousand([joules, dearest]))
 
 
 def _steps_s(index: ProblemIndex, flow: FlowIndex) -> list[float]:

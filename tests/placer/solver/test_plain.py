@@ -7,10 +7,11 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from placer.baselines import starting_choices
 from placer.index import ProblemIndex
-from placer.problem import Device, Flow, Op, Option, Problem
+from placer.problem import Device, Flow, Op, Option, Problem, Tensor
 from placer.solver import plain
 from placer.solver.plain import search
 from tests.oracles.bad_scales import stretched
@@ -176,6 +177,29 @@ def test_other_solvers_find_the_same(backend: str) -> None:
     for seed in range(15):
         problem = with_caps(random_problem(seed, ops=4), random.Random(seed))
         _check(problem, _search(problem, backend=backend), seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("start", range(0, 2000, 200))
+def test_cp_sat_equals_brute_force_on_thousands(start: int) -> None:
+    for seed in range(start, start + 200):
+        problem = _drawn(seed)
+        if _choices(problem) <= 600:
+            _check(problem, _search(problem, backend="cp-sat"), seed)
+
+
+@pytest.mark.parametrize("objective", ["energy_j", "latency_s"])
+def test_rounding_to_whole_numbers_takes_no_plan_away(objective: str) -> None:
+    # CP-SAT rounds every time up to its unit, here a thousandth of the deadline or less, once for each op.
+    ops = [(_option("a", 0.010501, 1.0), _option("b", 0.030501, 0.5)) for _ in range(60)]
+    problem = replace(_tiny(tuple(ops)), objective=objective)
+    chain = tuple(Tensor(name=f"t{i}", bytes=0.0, producer=f"v{i}", consumers=(f"v{i + 1}",)) for i in range(59))
+    flow = replace(problem.flows[0], tensors=chain, deadline_s=60 * 0.010501)
+    outcome = _search(replace(problem, flows=(flow,)), starts=(), backend="cp-sat")
+    assert outcome.status == "optimal"
+    assert outcome.evaluation is not None
+    assert outcome.evaluation.flows[0].latency_s == pytest.approx(60 * 0.010501)
+    assert outcome.bound <= outcome.evaluation.objective
 
 
 # --- hunts -------------------------------------------------------------------------------------------------------
