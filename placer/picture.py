@@ -102,13 +102,20 @@ def _schedule(flow: FlowPlan, axis: Any) -> None:
     for segment in sorted(flow.segments, key=lambda s: s.start_s):
         lane = lanes.setdefault(segment.device, len(lanes))
         axis.barh(lane, segment.seconds * 1e3, left=segment.start_s * 1e3, color=_COLOURS["compute"], height=0.6)
+        if segment.seconds < flow.latency_s / 50:
+            continue  # too narrow for words
         middle_s = (segment.start_s + segment.end_s) / 2
         axis.text(middle_s * 1e3, lane, f"{len(segment.ops)} ops", ha="center", va="center", color="white", fontsize=8)
     for transfer in flow.transfers:
         lane = lanes.setdefault(f"{transfer.source} to {transfer.target}", len(lanes))
         axis.barh(lane, transfer.seconds * 1e3, left=transfer.request_s * 1e3, color=_COLOURS["transfer"], height=0.6)
     axis.axvline(flow.latency_s * 1e3, color="black", linewidth=1)
-    limit = "" if flow.deadline_s is None else f", deadline {flow.deadline_s * 1e3:g} ms"
+    limit = ""
+    if flow.deadline_s is not None:
+        limit = f", deadline {flow.deadline_s * 1e3:g} ms"
+        if flow.deadline_s <= 2 * flow.latency_s:
+            # A far deadline would press the schedule into a corner; the title tells it.
+            axis.axvline(flow.deadline_s * 1e3, color=_COLOURS["wait"], linewidth=1, linestyle="--")
     axis.set_title(f"{flow.name}: result after {flow.latency_s * 1e3:.4g} ms{limit}", loc="left", fontsize=9)
     axis.set_yticks(range(len(lanes)), list(lanes))
     axis.invert_yaxis()

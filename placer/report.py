@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from placer.plan import Plan
     from profiles import Site
 
+_FLOWS = 20
+"""Flows whose segments are listed; the plan's file has them all."""
+
+_FIGURES = {
+    "measured": "measured on the device itself",
+    "fitted": "fitted to measurements that others published",
+    "spec": "of the maker's data sheet",
+    "declared": "declared in the site's file",
+    "given": "given by the problem",
+}
+
 _REASONS = 2
 """Rules that a row of the baselines names at most; the plan's file has them all."""
 
@@ -102,14 +113,21 @@ def notes(plan: Plan) -> list[str]:
         found.append(
             "Note: latencies are of each flow alone; caps on utilization keep other flows' queues away from it."
         )
+    if len(plan.flows) > _FLOWS:
+        found.append(
+            f"Note: segments of the first {_FLOWS} of {len(plan.flows)} flows are listed; --output and --json have all."
+        )
+    used = {name for line in plan.ledger.marginal for name in line.origin.split(", ")}
+    if key := "; ".join(f"{name}: {words}" for name, words in _FIGURES.items() if name in used):
+        found.append(f"Figures are {key}. Run times include the start of the segment.")
     return found
 
 
 def _segments(plan: Plan) -> Table:
     table = _table(
-        "Plan", "flow", "device", "runs", "ops", "compute", "starts", "then sends", right=["ops", "compute", "starts"]
+        "Plan", "flow", "device", "runs", "ops", "runs for", "starts", "then sends", right=["ops", "runs for", "starts"]
     )
-    for flow in plan.flows:
+    for flow in plan.flows[:_FLOWS]:
         for s in sorted(flow.segments, key=lambda s: s.start_s):
             own = set(s.ops)
             sent = [t for t in flow.transfers if t.source == s.device and _producer(plan, flow.name, t.tensor) in own]
@@ -143,20 +161,18 @@ def _ledger(plan: Plan) -> Table:
     rate_hz = plan.flows[0].rate_hz
     unit = "J" if single and rate_hz > 0 else "W"
     factor = 1 / rate_hz if unit == "J" else 1.0
-    title = "Joules per inference" if unit == "J" else "Average power"
-    table = _table(f"{title}, above idle", "kind", "where", "flow", unit, "figures", right=[unit])
+    title = "Joules per inference, above idle" if unit == "J" else "Average power of all flows, above idle"
+    table = _table(title, "kind", "where", unit, "figures", right=[unit])
+    spent: dict[tuple[str, str, str], list[float]] = {}
     for line in plan.ledger.marginal:
         where = " ".join(w for w in (line.link, f"({line.device})" if line.link and line.device else line.device) if w)
-        table.add_row(line.kind, where, line.flow, amount(line.power_w * factor, unit), line.origin)
+        spent.setdefault((line.kind, where, line.origin), []).append(line.power_w)
+    for (kind, where, origin), watts in spent.items():
+        table.add_row(kind, where, amount(fsum(watts) * factor, unit), origin)
     table.add_section()
-    table.add_row("total, marginal", "", "", amount(fsum(x.power_w for x in plan.ledger.marginal) * factor, unit), "")
-    table.add_row(
-        "total, attributional",
-        "with its part of idle power",
-        "",
-        amount(plan.ledger.attributional_w * factor, unit),
-        "",
-    )
+    table.add_row("total, marginal", "", amount(plan.ledger.marginal_w * factor, unit), "")
+    attributional = amount(plan.ledger.attributional_w * factor, unit)
+    table.add_row("total, attributional", "with its part of idle power", attributional, "")
     return table
 
 
@@ -206,7 +222,8 @@ def run_table(rows: Sequence[Row]) -> Table:
     rehearsed = any(r.predicted_s is not None for r in rows)
     names = ["what", "name", "where", "carries", "planned"] + (["predicted here"] if rehearsed else [])
     names += ["measured here", "p90"] + (["error"] if rehearsed else [])
-    table = _table(f"Measured over {rows[-1].requests} requests", *names, right=names[3:])
+    count = rows[-1].requests
+    table = _table(f"Measured over {count} request{'s' if count != 1 else ''}", *names, right=names[3:])
     for r in rows:
         cells = [r.kind, r.name, r.where, size(r.bytes) if r.bytes else "", amount(r.planned_s, "s")]
         if rehearsed:

@@ -12,7 +12,7 @@ from placer.compare import Row
 from placer.demo import plan_demo
 from placer.demo_report import demo_tables
 from placer.plan import Baseline
-from placer.report import amount, plan_tables, run_table, size, verdict
+from placer.report import amount, notes, plan_tables, run_table, size, verdict
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,25 @@ def test_many_broken_rules_are_counted_and_not_listed(planned):
     text = drawn(*plan_tables(msgspec.structs.replace(planned.plan, baselines=(many, none))))
     assert "no: one; two; and 2 more" in text
     assert "no: five" in text
+
+
+def test_many_flows_are_listed_in_part_and_their_watts_summed(planned):
+    plan = planned.plan
+    lines = tuple(
+        msgspec.structs.replace(line, flow=f"inspect-{i}", power_w=line.power_w / 30)
+        for i in range(30)
+        for line in plan.ledger.marginal
+    )
+    ledger = msgspec.structs.replace(plan.ledger, marginal=lines)
+    many = msgspec.structs.replace(plan, flows=plan.flows * 30, ledger=ledger)
+    text = drawn(*plan_tables(many), *notes(many))
+    assert text.count("result at the sink") == 20
+    assert "segments of the first 20 of 30 flows are listed" in text
+    watts = next(x.power_w for x in plan.ledger.marginal if x.link == "camera->box")
+    row = next(line for line in text.splitlines() if "camera->box" in line)
+    assert amount(watts, "W") in row
+    assert "fitted: fitted to measurements that others published; spec: of the maker's data sheet." in text
+    assert "measured:" not in text
 
 
 def test_measured_times_stand_beside_planned_ones():
