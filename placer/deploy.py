@@ -13,7 +13,7 @@ import msgspec
 from placer.errors import DeployError, RunError
 from runtimes.assignment import Arrival
 from runtimes.client import AgentClient
-from runtimes.errors import AgentError, BadCredentials
+from runtimes.errors import AgentError, BadBlob, BadCredentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -208,9 +208,17 @@ def _addressed(deployment: Deployment, device: str, addresses: Mapping[str, str]
 
 def _prepare(client: AgentClient, share: Assignment, blobs: Mapping[str, bytes], tell: Progress) -> None:
     tell(share.device, "stage")
-    for sha256 in client.stage(share):
-        tell(share.device, f"upload {len(blobs[sha256])} bytes")
-        client.put_blob(blobs[sha256])
+    for sha256, start in client.stage(share).items():
+        blob = blobs[sha256]
+        tell(share.device, f"upload {len(blob) - start} of {len(blob)} bytes")
+        try:
+            client.put_blob(blob, start=start)
+        except BadBlob:
+            if not start:
+                raise
+            # What an upload had left there was damaged, by a power cut for one.
+            tell(share.device, f"upload {len(blob)} of {len(blob)} bytes")
+            client.put_blob(blob)
     tell(share.device, "prepare")
     client.prepare(share.plan, share.epoch, _PREPARE_TIMEOUT_S)
 

@@ -30,7 +30,7 @@ _GRACE_S = 1.0
 
 
 class HeldPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan that an agent holds; ``state`` is staged, prepared, active or previous."""
+    """A plan that an agent holds; ``state`` is staged, prepared, active, previous or lost."""
 
     plan: str
     epoch: int
@@ -46,6 +46,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     held: tuple[HeldPlan, ...]
     open_requests: int
     last_sequence: int
+    trouble: str
+    """Why the plan of before a restart does not serve; empty where all is well."""
 
     @property
     def active(self) -> HeldPlan | None:
@@ -117,17 +119,38 @@ class AgentClient:
         """Close the connection."""
         self._connection.close()
 
-    def stage(self, assignment: Assignment) -> tuple[str, ...]:
-        """Tell the agent its share of a plan; returns the SHA-256 of the blobs it lacks."""
+    def stage(self, assignment: Assignment) -> dict[str, int]:
+        """Tell the agent its share of a plan; returns the SHA-256 of the blobs it lacks, with the bytes it has."""
         request = agent_pb2.StageRequest(manifest=encode_assignment(assignment))
-        return tuple(self._call(self._agent.Stage, request).missing_sha256)
+        return {missing.sha256: missing.received_bytes for missing in self._call(self._agent.Stage, request).missing}
 
-    def put_blob(self, data: bytes, progress: Callable[[int], None] | None = None) -> str:
-        """Upload one blob, telling ``progress`` the bytes sent so far; returns its SHA-256."""
+    def put_blob(self, data: bytes, progress: Callable[[int], None] | None = None, *, start: int = 0) -> str:
+        """Upload one blob.
+
+        Parameters
+        ----------
+        data
+            All its bytes.
+        progress
+            Told how many of them the agent was sent so far.
+        start
+            How many bytes it has already, as ``stage`` says.
+
+        Returns
+        -------
+        str
+            Its SHA-256.
+
+        Raises
+        ------
+        BadBlob
+            If the bytes it had are not those; they are gone then, so begin again at 0.
+        """
         sha256 = hashlib.sha256(data).hexdigest()
 
         def chunks() -> Iterator[agent_pb2.BlobChunk]:
-            for offset in range(0, len(data), _CHUNK_BYTES):
+            # One at least, be it empty: where all bytes are there, the end is still to be said.
+            for offset in range(start, max(start + 1, len(data)), _CHUNK_BYTES):
                 part = data[offset : offset + _CHUNK_BYTES]
                 yield agent_pb2.BlobChunk(sha256=sha256, offset=offset, data=part)
                 if progress is not None:
@@ -158,6 +181,7 @@ class AgentClient:
         return AgentStatus(
             device=reply.device, version=reply.version, held=held,
             open_requests=reply.open_requests, last_sequence=reply.last_sequence,
+            trouble=reply.trouble,
         )  # fmt: skip
 
     def observations(self, since: int = 0) -> tuple[Observation, ...]:

@@ -43,7 +43,10 @@ class AgentServicer:
     @answers
     def stage(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Take a manifest in."""
-        return agent_pb2.StageReply(missing_sha256=self._epochs.stage(decode_assignment(request.manifest)))
+        missing = self._epochs.stage(decode_assignment(request.manifest))
+        return agent_pb2.StageReply(
+            missing=[agent_pb2.StageReply.Missing(sha256=s, received_bytes=n) for s, n in missing.items()]
+        )
 
     @answers
     def put_blob(self, chunks: Iterator[Any], context: grpc.ServicerContext) -> Any:
@@ -84,6 +87,7 @@ class AgentServicer:
         return agent_pb2.StatusReply(
             device=self._epochs.device, version=software_version(), held=held,
             open_requests=len(self._runs), last_sequence=self._journal.last_sequence,
+            trouble=self._epochs.trouble,
         )  # fmt: skip
 
     def observe(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:

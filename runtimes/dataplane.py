@@ -127,7 +127,7 @@ class DataPlane:
         if loaded is None:
             raise UnknownName(
                 f"no plan {f'of version {version[:40]!r}' if version else 'is active'} "
-                f"on device {self._epochs.device!r}"
+                f"on device {self._epochs.device!r}" + (f": {self._epochs.trouble}" if self._epochs.trouble else "")
             )
         if name in loaded.sessions:
             return loaded, loaded.sessions[name].spec

@@ -2,28 +2,35 @@
 
 staged (the manifest is known) -> prepared (loaded and warm) -> active -> previous (still warm) -> forgotten.
 Epochs only grow. Every loaded epoch is served, so that a request ends under the plan it began with.
+The active and the previous plan are remembered on the disk before a switch takes effect, and restored after a restart.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from runtimes.errors import BadManifest, Exhausted, WrongState
+from runtimes.errors import AgentError, BadManifest, WrongState
 from runtimes.loaded import LoadedPlan
 from runtimes.session import open_session
+from runtimes.state import Plans, StateFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runtimes.assignment import Assignment
+    from runtimes.session import Session
     from runtimes.store import BlobStore
 
-State = Literal["staged", "prepared", "active", "previous"]
-_STAGED_AT_MOST = 8
+State = Literal["staged", "prepared", "active", "previous", "lost"]
+# How long the plans of before a restart may take to load.
+_RESTORE_TIMEOUT_S = 300.0
+
+_LOG = logging.getLogger(__name__)
 
 
 class Epochs:
@@ -35,6 +42,8 @@ class Epochs:
         Its name.
     store
         Its model files.
+    state
+        What it remembers over a restart.
     threads
         The most threads of one execution.
     max_message_bytes
@@ -44,33 +53,58 @@ class Epochs:
     """
 
     def __init__(
-        self, *, device: str, store: BlobStore, threads: int, max_message_bytes: int,
+        self, *, device: str, store: BlobStore, state: StateFile, threads: int, max_message_bytes: int,
         changed: Callable[[tuple[LoadedPlan, ...]], None],
     ) -> None:  # fmt: skip
         self.device = device
         self._store = store
+        self._state = state
         self._threads = threads
         self._max_message_bytes = max_message_bytes
         self._changed = changed
         # One change at a time, and loading is long: readers take the tables as they are, so a changed table
         # is a new one.
         self._lock = threading.RLock()
-        self._staged: dict[int, Assignment] = {}
+        self._staged: Assignment | None = None
         self._loaded: dict[int, LoadedPlan] = {}
         self._active = 0
         self._previous = 0
+        self._lost: Assignment | None = None
+        self.trouble = ""
+        """Why the plan that was active before a restart does not serve; empty where all is well."""
 
-    def stage(self, assignment: Assignment) -> tuple[str, ...]:
-        """Take a manifest in; returns the SHA-256 of the blobs that are missing here.
+    def restore(self) -> None:
+        """Serve again what was active before a restart; ``trouble`` says why, where that cannot be."""
+        try:
+            plans = self._state.read()
+        except WrongState as error:
+            self.trouble = str(error)
+            _LOG.error("%s", self.trouble)
+            return
+        if plans is None:
+            return
+        with self._lock:
+            # Whether it can be loaded or not: what is behind it stays refused.
+            self._active = plans.active.epoch
+            if trouble := self._restore(plans.active):
+                self._lost, self.trouble = plans.active, trouble
+            if plans.previous is not None and not self._restore(plans.previous):
+                self._previous = plans.previous.epoch
+
+    def stage(self, assignment: Assignment) -> dict[str, int]:
+        """Take a manifest in; an earlier one that was not prepared is forgotten for it.
+
+        Returns
+        -------
+        dict
+            The SHA-256 of each blob that is missing here, with the bytes of it that an upload has left.
 
         Raises
         ------
         BadManifest
             If it is for another device, its messages are too large here or an address is missing.
         WrongState
-            If its epoch is behind the active one, or another plan has it.
-        Exhausted
-            If too many plans are staged.
+            If its epoch is behind the active or a staged one, or another plan has it.
         """
         self._check(assignment)
         with self._lock:
@@ -85,12 +119,16 @@ class Epochs:
                     f"epoch {assignment.epoch} of plan {assignment.plan!r} is not above the active "
                     f"epoch {self._active} of device {self.device!r}; deploy under a higher one"
                 )
-            if held is None and len(self._staged) >= _STAGED_AT_MOST:
-                raise Exhausted(f"{_STAGED_AT_MOST} plans are staged on device {self.device!r}; activate one")
+            if held is None and self._staged is not None and assignment.epoch < self._staged.epoch:
+                raise WrongState(
+                    f"epoch {assignment.epoch} of plan {assignment.plan!r} is behind epoch {self._staged.epoch}, which "
+                    f"plan {self._staged.plan!r} is staged under on device {self.device!r}; deploy under a higher one"
+                )
             if held is None:
-                self._staged = {**self._staged, assignment.epoch: assignment}
+                self._staged = assignment
+                self._collect()
         blobs = dict.fromkeys(segment.blob for segment in assignment.segments)
-        return tuple(blob for blob in blobs if not self._store.has(blob))
+        return {blob: self._store.received(blob) for blob in blobs if not self._store.has(blob)}
 
     def blob_bytes(self, sha256: str) -> int:
         """Size of a blob that a held manifest names.
@@ -119,19 +157,14 @@ class Epochs:
         with self._lock:
             if epoch in self._loaded:
                 return self.loaded(plan, epoch)
-            assignment = self._staged.get(epoch)
-            if assignment is None or assignment.plan != plan:
+            assignment = self._staged
+            if assignment is None or (assignment.plan, assignment.epoch) != (plan, epoch):
+                staged = "none" if assignment is None else f"{assignment.plan!r} at {assignment.epoch}"
                 raise WrongState(
-                    f"plan {plan!r} is not staged under epoch {epoch} on device {self.device!r}; "
-                    f"staged are {self._describe_staged()}"
+                    f"plan {plan!r} is not staged under epoch {epoch} on device {self.device!r}; staged is {staged}"
                 )
-            deadline = time.monotonic() + timeout_s
-            sessions = {}
-            for spec in assignment.segments:
-                session = open_session(spec, self._store.read(spec.blob), self._threads)
-                session.warm_up(max(0.001, deadline - time.monotonic()))
-                sessions[spec.name] = session
-            self._staged = {e: a for e, a in self._staged.items() if e != epoch}
+            sessions = self._open(assignment, timeout_s)
+            self._staged = None
             # A candidate that a later one overtook will not be activated any more.
             self._keep({self._active, self._previous})
             return self._load(LoadedPlan(assignment, sessions))
@@ -143,6 +176,8 @@ class Epochs:
         ------
         WrongState
             If it is not loaded or its epoch is behind the active one.
+        Exhausted
+            If the disk has no room to remember it; the old plan then serves on.
         """
         with self._lock:
             self.loaded(plan, epoch)
@@ -152,7 +187,7 @@ class Epochs:
                     f"device {self.device!r}"
                 )
             if epoch > self._active:
-                self._switch(epoch)
+                self._switch(self._loaded[epoch])
 
     def rollback(self, epoch: int) -> LoadedPlan:
         """Let new requests follow the previous plan, under a new epoch.
@@ -161,17 +196,19 @@ class Epochs:
         ------
         WrongState
             If there is no previous plan, or the epoch is not above all that are held.
+        Exhausted
+            If the disk has no room to remember it; the active plan then serves on.
         """
         with self._lock:
             previous = self._loaded.get(self._previous)
             if previous is None:
                 raise WrongState(f"device {self.device!r} holds no previous plan to go back to")
-            highest = max((*self._loaded, *self._staged))
+            highest = max(assignment.epoch for assignment, _ in self.states())
             if epoch <= highest:
                 raise WrongState(f"epoch {epoch} is not above {highest}, the highest on device {self.device!r}")
             renewed = msgspec.structs.replace(previous.assignment, epoch=epoch)
-            loaded = self._load(LoadedPlan(renewed, previous.sessions))
-            self._switch(epoch)
+            loaded = LoadedPlan(renewed, previous.sessions)
+            self._switch(loaded)
             return loaded
 
     @property
@@ -201,8 +238,10 @@ class Epochs:
 
     def states(self) -> tuple[tuple[Assignment, State], ...]:
         """Every plan held, by epoch, with its state."""
-        held: list[tuple[Assignment, State]] = [(assignment, "staged") for assignment in self._staged.values()]
+        held: list[tuple[Assignment, State]] = [] if self._staged is None else [(self._staged, "staged")]
         held += [(plan.assignment, self._state_of(epoch)) for epoch, plan in self._loaded.items()]
+        if self._lost is not None:
+            held.append((self._lost, "lost"))
         return tuple(sorted(held, key=lambda pair: pair[0].epoch))
 
     def _state_of(self, epoch: int) -> State:
@@ -225,20 +264,50 @@ class Epochs:
 
     def _held(self, epoch: int) -> Assignment | None:
         loaded = self._loaded.get(epoch)
-        return loaded.assignment if loaded is not None else self._staged.get(epoch)
+        if loaded is not None:
+            return loaded.assignment
+        return self._staged if self._staged is not None and self._staged.epoch == epoch else None
 
-    def _describe_staged(self) -> str:
-        return ", ".join(f"{a.plan!r} at {e}" for e, a in sorted(self._staged.items())) or "none"
+    def _restore(self, assignment: Assignment) -> str:
+        """Load a plan of before a restart; returns why that cannot be."""
+        try:
+            self._check(assignment)
+            self._load(LoadedPlan(assignment, self._open(assignment, _RESTORE_TIMEOUT_S)))
+        except AgentError as error:
+            why = f"plan {assignment.plan!r} of epoch {assignment.epoch} cannot be served after the restart: {error}"
+            _LOG.error("%s", why)
+            return f"{why}; deploy a plan again"
+        return ""
+
+    def _open(self, assignment: Assignment, timeout_s: float) -> dict[str, Session]:
+        deadline = time.monotonic() + timeout_s
+        sessions = {}
+        for spec in assignment.segments:
+            session = open_session(spec, self._store.read(spec.blob), self._threads)
+            session.warm_up(max(0.001, deadline - time.monotonic()))
+            sessions[spec.name] = session
+        return sessions
+
+    def _collect(self) -> None:
+        """Remove the model files that no plan held here names."""
+        self._store.keep({segment.blob for assignment, _ in self.states() for segment in assignment.segments})
 
     def _load(self, loaded: LoadedPlan) -> LoadedPlan:
         self._loaded = {**self._loaded, loaded.epoch: loaded}
         self._changed(tuple(self._loaded.values()))
         return loaded
 
-    def _switch(self, epoch: int) -> None:
-        self._previous, self._active = self._active, epoch
+    def _switch(self, loaded: LoadedPlan) -> None:
+        former = self._loaded.get(self._active)
+        # Remembered first: what a caller was told is active is so after a power cut, too.
+        self._state.write(Plans(active=loaded.assignment, previous=None if former is None else former.assignment))
+        self._loaded = {**self._loaded, loaded.epoch: loaded}
+        self._previous, self._active = self._active, loaded.epoch
+        if self._staged is not None and self._staged.epoch < loaded.epoch:
+            self._staged = None
+        self._lost, self.trouble = None, ""
         self._keep({self._active, self._previous})
-        self._staged = {e: a for e, a in self._staged.items() if e > epoch}
+        self._collect()
 
     def _keep(self, epochs: set[int]) -> None:
         self._loaded = {e: plan for e, plan in self._loaded.items() if e in epochs}

@@ -51,6 +51,7 @@ class LocalAgents:
         self._stack = contextlib.ExitStack()
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._addresses: dict[str, str] = {}
+        self._stores: dict[str, Path] = {}
         self._logs: dict[str, Path] = {}
 
     def __enter__(self) -> Self:
@@ -68,7 +69,8 @@ class LocalAgents:
             with signals_afterwards():
                 # All at once: what takes long is the interpreter's start.
                 for index, device in enumerate(self._devices):
-                    self._processes[device] = self._spawn(device, directory / str(index))
+                    self._stores[device] = directory / str(index)
+                    self._processes[device] = self._spawn(device)
             deadline = time.monotonic() + self._start_timeout_s
             for device, process in self._processes.items():
                 self._addresses[device] = _await_address(device, process, deadline, self._logs[device])
@@ -89,22 +91,45 @@ class LocalAgents:
         """Give a device's process, for those who want to disturb it."""
         return self._processes[device]
 
+    def store(self, device: str) -> Path:
+        """Give the directory of a device's model files and state."""
+        return self._stores[device]
+
+    def restart(self, device: str) -> None:
+        """Start a device's agent again after its process has ended, at its former address and with its former store.
+
+        Raises
+        ------
+        Unreachable
+            If it does not listen in time; the message has what it said.
+        """
+        ended = self._processes[device]
+        ended.wait(_STOP_TIMEOUT_S)
+        if ended.stdout is not None:
+            ended.stdout.close()
+        with signals_afterwards():
+            process = self._processes[device] = self._spawn(device, self._addresses[device])
+        deadline = time.monotonic() + self._start_timeout_s
+        _await_address(device, process, deadline, self._logs[device])
+
     def log(self, device: str) -> str:
         """Give what a device's agent has said so far."""
         return self._logs[device].read_text(errors="replace")
 
-    def _spawn(self, device: str, store: Path) -> subprocess.Popen[str]:
+    def _spawn(self, device: str, listen: str = "127.0.0.1:0") -> subprocess.Popen[str]:
+        store = self._stores[device]
         # This very package, from wherever it was imported, and nothing of the working directory.
         ours = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-P", "-m", "runtimes", "--name", device, "--store", str(store)]
+        command += ["--listen", listen]
         if self._threads is not None:
             command += ["--threads", str(self._threads)]
         if files := self._credentials.get(device):
             command += ["--authority", str(files.authority), "--certificate", str(files.certificate)]
             command += ["--key", str(files.key)]
         self._logs[device] = store.with_name(f"{store.name}.log")
-        log = self._stack.enter_context(self._logs[device].open("w"))
+        log = self._stack.enter_context(self._logs[device].open("a"))
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -25,6 +25,7 @@ from runtimes.results import ResultStore
 from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, add_service
 from runtimes.servicer import InferenceServicer
 from runtimes.source import Source
+from runtimes.state import StateFile
 from runtimes.store import BlobStore
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Options:
     listen
         ``host:port``; port 0 takes a free one.
     store
-        Directory of its model files.
+        Directory of its model files, and of what it remembers over a restart.
     threads
         The most threads of one execution.
     max_message_bytes
@@ -111,6 +112,7 @@ class Agent:
         epochs = Epochs(
             device=options.device,
             store=store,
+            state=StateFile(options.store),
             threads=options.threads,
             max_message_bytes=options.max_message_bytes,
             changed=self._changed,
@@ -127,6 +129,8 @@ class Agent:
         add_service(self._server, AGENT_SERVICE, control)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         serve_reflection(self._server)
+        # Before anybody can ask: who hears this agent again finds the plan that he was told is active.
+        epochs.restore()
         self.address = self._bind(options.listen, credentials)
         self._server.start()
 

@@ -15,10 +15,17 @@ class StageRequest(_message.Message):
     def __init__(self, manifest: _Optional[bytes] = ...) -> None: ...
 
 class StageReply(_message.Message):
-    __slots__ = ("missing_sha256",)
-    MISSING_SHA256_FIELD_NUMBER: _ClassVar[int]
-    missing_sha256: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, missing_sha256: _Optional[_Iterable[str]] = ...) -> None: ...
+    __slots__ = ("missing",)
+    class Missing(_message.Message):
+        __slots__ = ("sha256", "received_bytes")
+        SHA256_FIELD_NUMBER: _ClassVar[int]
+        RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+        sha256: str
+        received_bytes: int
+        def __init__(self, sha256: _Optional[str] = ..., received_bytes: _Optional[int] = ...) -> None: ...
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    missing: _containers.RepeatedCompositeFieldContainer[StageReply.Missing]
+    def __init__(self, missing: _Optional[_Iterable[_Union[StageReply.Missing, _Mapping]]] = ...) -> None: ...
 
 class BlobChunk(_message.Message):
     __slots__ = ("sha256", "offset", "data")
@@ -71,7 +78,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("device", "version", "held", "open_requests", "last_sequence")
+    __slots__ = ("device", "version", "held", "open_requests", "last_sequence", "trouble")
     class Held(_message.Message):
         __slots__ = ("plan", "epoch", "state", "segments")
         PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -88,12 +95,14 @@ class StatusReply(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     OPEN_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
     device: str
     version: str
     held: _containers.RepeatedCompositeFieldContainer[StatusReply.Held]
     open_requests: int
     last_sequence: int
-    def __init__(self, device: _Optional[str] = ..., version: _Optional[str] = ..., held: _Optional[_Iterable[_Union[StatusReply.Held, _Mapping]]] = ..., open_requests: _Optional[int] = ..., last_sequence: _Optional[int] = ...) -> None: ...
+    trouble: str
+    def __init__(self, device: _Optional[str] = ..., version: _Optional[str] = ..., held: _Optional[_Iterable[_Union[StatusReply.Held, _Mapping]]] = ..., open_requests: _Optional[int] = ..., last_sequence: _Optional[int] = ..., trouble: _Optional[str] = ...) -> None: ...
 
 class ObserveRequest(_message.Message):
     __slots__ = ("since",)

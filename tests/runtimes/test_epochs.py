@@ -43,14 +43,14 @@ def test_a_plan_goes_through_its_states(client):
         client.infer("flow", sample())
     first, second = deployment(1, "first"), deployment(2, "second", "Relu")
     (blob,) = first.blobs
-    assert client.stage(first.assignments["camera"]) == (blob,)
-    assert client.stage(first.assignments["camera"]) == (blob,)
+    assert client.stage(first.assignments["camera"]) == {blob: 0}
+    assert client.stage(first.assignments["camera"]) == {blob: 0}
     with pytest.raises(UnknownName, match="upload it"):
         client.prepare("first", 1)
     sent: list[int] = []
     assert client.put_blob(first.blobs[blob], sent.append) == blob
     assert sent == [len(first.blobs[blob])]
-    assert client.stage(first.assignments["camera"]) == ()
+    assert client.stage(first.assignments["camera"]) == {}
     assert client.prepare("first", 1) == ("flow/0",)
     assert states(client) == [("first", 1, "prepared")]
     client.activate("first", 1)
@@ -64,7 +64,7 @@ def test_a_plan_goes_through_its_states(client):
     client.activate("second", 2)
     assert states(client) == [("first", 1, "previous"), ("second", 2, "active")]
     assert client.infer("flow", sample()).outputs["y"].min() >= 0
-    assert client.stage(second.assignments["camera"]) == ()
+    assert client.stage(second.assignments["camera"]) == {}
     assert client.prepare("second", 2) == ("flow/0",)
 
     assert client.rollback(3) == "first"
@@ -93,13 +93,37 @@ def test_epochs_only_grow(client):
 
 
 def test_what_was_never_staged_is_not_prepared(client):
-    with pytest.raises(WrongState, match=r"not staged under epoch 1.*staged are none"):
+    with pytest.raises(WrongState, match=r"not staged under epoch 1.*staged is none"):
         client.prepare("plan", 1)
     client.stage(deployment(1).assignments["camera"])
-    with pytest.raises(WrongState, match="staged are 'plan' at 1"):
+    with pytest.raises(WrongState, match="staged is 'plan' at 1"):
         client.prepare("other", 1)
     with pytest.raises(WrongState, match="does not hold plan"):
         client.activate("plan", 1)
+
+
+def test_only_the_latest_candidate_stays_staged_and_only_named_blobs_stay():
+    with LocalAgents(["camera"]) as agents, AgentClient(agents.addresses["camera"]) as client:
+        blobs = {op: next(iter(deployment(1, op=op).blobs)) for op in ("Neg", "Relu", "Sin", "Cos")}
+
+        def kept() -> set[str]:
+            names = {path.name for path in agents.store("camera").iterdir()}
+            return {op for op, sha256 in blobs.items() if sha256 in names}
+
+        # Any number of deployments may fail half-way without one being in the next one's way.
+        for epoch in range(1, 12):
+            client.stage(deployment(epoch, f"tried {epoch}").assignments["camera"])
+        with pytest.raises(WrongState, match="epoch 10 of plan 'tried 10' is behind epoch 11, which plan 'tried 11'"):
+            client.stage(deployment(10, "tried 10").assignments["camera"])
+        assert states(client) == [("tried 11", 11, "staged")]
+        put(client, 12, "first", "Neg")
+        put(client, 13, "second", "Relu")
+        put(client, 14, "never activated", "Sin", activate=False)
+        assert kept() == {"Neg", "Relu", "Sin"}
+        put(client, 15, "third", "Cos")
+        assert kept() == {"Relu", "Cos"}
+        assert client.rollback(16) == "second"
+        assert kept() == {"Relu", "Cos"}
 
 
 def test_assignments_for_others_are_refused(client):
@@ -131,7 +155,7 @@ def test_blobs_that_no_manifest_names_or_whose_bytes_differ_are_refused(client):
         put_chunks({"sha256": blob, "data": data[:5]}, {"sha256": "0" * 64, "offset": 5, "data": data[5:]})
     with pytest.raises(BadBlob, match="no chunks"):
         put_chunks()
-    assert client.stage(given.assignments["camera"]) == (blob,)
+    assert client.stage(given.assignments["camera"]) == {blob: 0}
     assert put_chunks({"sha256": blob, "data": data}).stored_bytes == len(data)
     assert client.prepare("plan", 1) == ("flow/0",)
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from runtimes.errors import BadBlob, Exhausted, UnknownName
+from runtimes.errors import BadBlob, Exhausted, UnknownName, WrongState
 from runtimes.store import BlobStore
 
 DATA = b"weights" * 1000
@@ -89,6 +89,66 @@ def test_what_a_crash_left_is_cleared(tmp_path):
     (tmp_path / "store" / "incoming-abc").write_bytes(b"half")
     BlobStore(tmp_path / "store")
     assert names(tmp_path) == []
+
+
+def test_an_upload_goes_on_where_it_broke_off(store, tmp_path):
+    class Broken(Exception):  # noqa: N818
+        pass
+
+    def breaking():
+        yield CHUNKS[0]
+        raise Broken
+
+    with pytest.raises(Broken):
+        store.write(SHA256, breaking(), len(DATA))
+    assert not store.has(SHA256)
+    assert store.received(SHA256) == 3000
+    # After a restart, too.
+    again = BlobStore(tmp_path / "store")
+    assert again.received(SHA256) == 3000
+    assert again.write(SHA256, CHUNKS[1:], len(DATA)) == len(DATA)
+    assert again.read(SHA256) == DATA
+    assert names(tmp_path) == [SHA256]
+    assert again.received(SHA256) == 0
+
+
+def test_an_upload_may_begin_anew_and_a_wrong_beginning_is_thrown_away(store, tmp_path):
+    partial = tmp_path / "store" / f"partial-{SHA256}"
+    partial.write_bytes(b"X" * 3000)
+    assert store.write(SHA256, CHUNKS, len(DATA)) == len(DATA)
+    (tmp_path / "store" / SHA256).unlink()
+    # Zeros are what a power cut leaves of bytes that never reached the disk.
+    partial.write_bytes(b"\0" * 3000)
+    with pytest.raises(BadBlob, match="hash to"):
+        store.write(SHA256, CHUNKS[1:], len(DATA))
+    assert names(tmp_path) == []
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"theirs")
+    partial.symlink_to(outside)
+    assert store.received(SHA256) == 0
+    store.write(SHA256, CHUNKS, len(DATA))
+    assert outside.read_bytes() == b"theirs"
+
+
+def test_the_latest_upload_of_a_blob_counts(store):
+    def overtaken():
+        yield CHUNKS[0]
+        assert store.write(SHA256, CHUNKS, len(DATA)) == len(DATA)
+        yield CHUNKS[1]
+
+    with pytest.raises(WrongState, match="another upload"):
+        store.write(SHA256, overtaken(), len(DATA))
+    assert store.read(SHA256) == DATA
+
+
+def test_only_what_is_needed_is_kept(store, tmp_path):
+    other = hashlib.sha256(b"other").hexdigest()
+    store.write(SHA256, CHUNKS, len(DATA))
+    store.write(other, [(0, b"other")], 5)
+    (tmp_path / "store" / f"partial-{'0' * 64}").write_bytes(b"begun")
+    (tmp_path / "store" / "plans.state").write_bytes(b"no blob")
+    store.keep([other])
+    assert sorted(names(tmp_path)) == sorted([other, "plans.state"])
 
 
 def test_a_full_disk_is_said(store, tmp_path, monkeypatch):
