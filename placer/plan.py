@@ -246,4 +246,4 @@ def read_plan(path: str | Path) -> Plan:
     try:
         return decode_plan(data)
     except ProblemError as error:
-        raise ProblemError(f"{path}: {error}") from None
+        raise ProblemError(f"{path}: {error}; give a file that `placer plan` wrote") from None

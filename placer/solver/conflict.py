@@ -14,7 +14,7 @@ from placer.solver.find import find
 from placer.solver.least import least
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from placer.problem import Problem
 
@@ -83,7 +83,7 @@ def find_conflict(problem: Problem, *, time_limit_s: float = 30.0) -> tuple[str,
                 return (f"op {op.name!r} of flow {flow.name!r} has no option: no device can run it",)
     every = rules.names(problem)
     if _impossible(rules.without(problem, every), time_limit_s):
-        return ("the links: no choice of options is joined by them, even with every rule given up",)
+        return (_unjoined(problem),)
     kept = list(every)
     # Give up halves first: most rules have nothing to do with the conflict.
     chunk = max(1, len(kept) // 2)
@@ -120,6 +120,40 @@ def find_amounts(problem: Problem, conflict: Sequence[str], *, time_limit_s: flo
         left_s = max(0.1, (end_s - time.monotonic()) / (len(named) - i))
         amounts.append(_amount(problem, rule, every - set(conflict), left_s))
     return tuple(amounts)
+
+
+def _unjoined(problem: Problem) -> str:
+    """Say which links are missing: those to an op that data of some other op cannot reach by any way, if there is."""
+    onward: dict[str, list[str]] = {}
+    for link in problem.links:
+        onward.setdefault(link.source, []).append(link.target)
+    for flow in problem.flows:
+        places = {op.name: {o.device for o in op.options} for op in flow.ops}
+        reached: dict[str, set[str]] = {}
+        for tensor in flow.tensors:
+            for consumer in tensor.consumers:
+                if consumer not in reached:
+                    reached[consumer] = places[consumer]
+                begin = reached.get(tensor.producer, places[tensor.producer])
+                reached[consumer] = reached[consumer] & _within(begin, onward)
+                if not reached[consumer]:
+                    ends = [", ".join(map(repr, sorted(x))) for x in (begin, places[consumer])]
+                    return (
+                        f"the links: none lead from {ends[0]}, where flow {flow.name!r} has {tensor.name!r}, to "
+                        f"{ends[1]}, where {consumer!r} can run"
+                    )
+    return "the links: no choice of options is joined by them, even with every rule given up"
+
+
+def _within(begin: set[str], onward: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return every device that data at the first ones can get to."""
+    found, waiting = set(begin), list(begin)
+    while waiting:
+        for device in onward.get(waiting.pop(), ()):
+            if device not in found:
+                found.add(device)
+                waiting.append(device)
+    return found
 
 
 def _amount(problem: Problem, rule: str, innocent: set[str], time_limit_s: float) -> Amount:
