@@ -33,6 +33,9 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     "/placer.agent.v1.Agent/Observe": _CLIENT,
     "/placer.agent.v1.Agent/Fetch": _CLIENT,
     "/placer.agent.v1.Agent/Echo": ROLES,
+    "/placer.agent.v1.Agent/EchoStream": ROLES,
+    # It makes a device send; who puts plans on devices does as much.
+    "/placer.agent.v1.Agent/Probe": _DEPLOYER,
     "/inference.GRPCInferenceService/ServerLive": ROLES,
     "/inference.GRPCInferenceService/ServerReady": ROLES,
     "/inference.GRPCInferenceService/ModelReady": _CLIENT,

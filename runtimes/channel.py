@@ -69,8 +69,9 @@ def server_options(max_message_bytes: int, connection_age_s: float | None = None
 
 
 def open_channel(
-    address: str, max_message_bytes: int, material: Material | None = None, device: str | None = None
-) -> grpc.Channel:
+    address: str, max_message_bytes: int, material: Material | None = None, device: str | None = None, *,
+    alone: bool = False,
+) -> grpc.Channel:  # fmt: skip
     """Open a channel, which connects with the first call.
 
     Parameters
@@ -83,6 +84,8 @@ def open_channel(
         The own certificates; without them the connection is neither encrypted nor authenticated.
     device
         The device whose certificate the agent must have; if not given, one that names the address.
+    alone
+        Share no connection with this process's other channels to that address.
 
     Raises
     ------
@@ -90,6 +93,8 @@ def open_channel(
         If the device's name cannot stand in a certificate.
     """
     options: list[tuple[str, int | str]] = [*channel_options(max_message_bytes)]
+    if alone:
+        options.append(("grpc.use_local_subchannel_pool", 1))
     if material is None:
         return grpc.insecure_channel(address, options=options)
     if device is not None:

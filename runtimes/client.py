@@ -14,6 +14,7 @@ from runtimes.convert import decode, encode
 from runtimes.datatypes import datatype_of
 from runtimes.errors import BadRequest, DeadlineExceeded, Failed, Unreachable, error_of_status
 from runtimes.observation import Observation
+from runtimes.probe import LONGEST_S, LinkProbe
 from runtimes.protos import agent_pb2, open_inference_grpc_pb2
 from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, Stub
 
@@ -227,6 +228,23 @@ class AgentClient:
     def echo(self, payload: bytes) -> bytes:
         """Send a payload there and back, to measure the link."""
         return bytes(self._call(self._agent.Echo, agent_pb2.EchoRequest(payload=payload)).payload)
+
+    def probe(self, device: str, address: str = "") -> LinkProbe:
+        """Have the agent measure its link to another device's agent; takes a deployer where there are certificates.
+
+        Parameters
+        ----------
+        device
+            The other device.
+        address
+            Its ``host:port``; if not given, where a plan on the agent says that it is.
+        """
+        request = agent_pb2.ProbeRequest(device=device, address=address)
+        reply = self._call(self._agent.Probe, request, LONGEST_S + _GRACE_S)
+        try:
+            return msgspec.json.decode(reply.measured, type=LinkProbe)
+        except msgspec.DecodeError as error:
+            raise Failed(f"agent at {self.address}: its probe cannot be read: {error}") from error
 
     @property
     def _agent(self) -> Stub:

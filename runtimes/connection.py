@@ -50,6 +50,8 @@ class Connection(Generic[Calls]):
         The own certificates; without them the connection is neither encrypted nor authenticated.
     device
         The device whose certificate the agent must have; if not given, one that names the address.
+    alone
+        Share nothing with this process's other connections to that address.
 
     Raises
     ------
@@ -59,13 +61,14 @@ class Connection(Generic[Calls]):
 
     def __init__(
         self, address: str, bind: Callable[[grpc.Channel], Calls], *, max_message_bytes: int,
-        credentials: Credentials | None = None, device: str | None = None,
+        credentials: Credentials | None = None, device: str | None = None, alone: bool = False,
     ) -> None:  # fmt: skip
         self.address = address
         self._bind = bind
         self._max_message_bytes = max_message_bytes
         self._credentials = credentials
         self._device = device
+        self._alone = alone
         self._lock = threading.Lock()
         self._material = None if credentials is None else credentials.material()
         self._opened_at = time.monotonic()
@@ -112,4 +115,4 @@ class Connection(Generic[Calls]):
         return f"{details}; if it refused the certificate of {self._credentials.identity}, its log says why"
 
     def _open(self) -> grpc.Channel:
-        return open_channel(self.address, self._max_message_bytes, self._material, self._device)
+        return open_channel(self.address, self._max_message_bytes, self._material, self._device, alone=self._alone)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+import grpc
+import msgspec
+
 from runtimes.assignment import decode_assignment
 from runtimes.convert import encode
-from runtimes.errors import BadBlob
+from runtimes.errors import BadBlob, BadRequest
 from runtimes.observation import Observation
+from runtimes.probe import LARGEST_REPLY_BYTES, LONGEST_S
 from runtimes.protos import agent_pb2, open_inference_grpc_pb2
 from runtimes.rpc import answers
 from runtimes.servicer import software_version
@@ -16,10 +20,9 @@ from runtimes.servicer import software_version
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import grpc
-
     from runtimes.epochs import Epochs
     from runtimes.observation import Journal
+    from runtimes.probe import Prober
     from runtimes.results import ResultStore
     from runtimes.runs import RunTable
     from runtimes.store import BlobStore
@@ -32,13 +35,15 @@ class AgentServicer:
     """Answers the Agent service; one method per call."""
 
     def __init__(
-        self, *, epochs: Epochs, store: BlobStore, journal: Journal, results: ResultStore, runs: RunTable
-    ) -> None:
+        self, *, epochs: Epochs, store: BlobStore, journal: Journal, results: ResultStore, runs: RunTable,
+        prober: Prober,
+    ) -> None:  # fmt: skip
         self._epochs = epochs
         self._store = store
         self._journal = journal
         self._results = results
         self._runs = runs
+        self._prober = prober
 
     @answers
     def stage(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -107,8 +112,31 @@ class AgentServicer:
 
     @answers
     def echo(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Send the payload back."""
-        return agent_pb2.EchoReply(payload=request.payload)
+        """Send the payload back, or as many zeros as are asked for."""
+        return self._echoed(request)
+
+    def echo_stream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Answer each message of a stream as `echo` does."""
+        for request in requests:
+            try:
+                yield self._echoed(request)
+            except BadRequest as error:
+                context.abort(grpc.StatusCode[error.status], str(error))
+
+    @answers
+    def probe(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Measure the link to another agent."""
+        left_s = context.time_remaining()
+        timeout_s = LONGEST_S if left_s is None else left_s
+        measured = self._prober.probe(request.device, request.address, timeout_s)
+        return agent_pb2.ProbeReply(measured=msgspec.json.encode(measured))
+
+    def _echoed(self, request: Any) -> Any:
+        if not request.HasField("reply_bytes"):
+            return agent_pb2.EchoReply(payload=request.payload, device=self._epochs.device)
+        if request.reply_bytes > LARGEST_REPLY_BYTES:
+            raise BadRequest(f"reply_bytes is {request.reply_bytes}; an echo sends back {LARGEST_REPLY_BYTES} at most")
+        return agent_pb2.EchoReply(payload=bytes(request.reply_bytes), device=self._epochs.device)
 
 
 def _checked(chunk: Any, sha256: str) -> Any:

@@ -18,6 +18,7 @@ from runtimes.epochs import Epochs
 from runtimes.errors import AgentError, BadCredentials
 from runtimes.observation import Journal
 from runtimes.peers import Peer, Peers
+from runtimes.probe import Prober
 from runtimes.processor import Processor
 from runtimes.reflection import serve_reflection
 from runtimes.relay import Relay
@@ -125,7 +126,10 @@ class Agent:
         )
         dataplane = DataPlane(epochs, source, self._relay)
         add_service(self._server, INFERENCE_SERVICE, InferenceServicer(options.device, dataplane))
-        control = AgentServicer(epochs=epochs, store=store, journal=journal, results=results, runs=self._relay.runs)
+        control = AgentServicer(
+            epochs=epochs, store=store, journal=journal, results=results, runs=self._relay.runs,
+            prober=Prober(epochs, credentials),
+        )  # fmt: skip
         add_service(self._server, AGENT_SERVICE, control)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         serve_reflection(self._server)

@@ -145,13 +145,31 @@ class FetchRequest(_message.Message):
     def __init__(self, request: _Optional[str] = ...) -> None: ...
 
 class EchoRequest(_message.Message):
-    __slots__ = ("payload",)
+    __slots__ = ("payload", "reply_bytes")
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    REPLY_BYTES_FIELD_NUMBER: _ClassVar[int]
     payload: bytes
-    def __init__(self, payload: _Optional[bytes] = ...) -> None: ...
+    reply_bytes: int
+    def __init__(self, payload: _Optional[bytes] = ..., reply_bytes: _Optional[int] = ...) -> None: ...
 
 class EchoReply(_message.Message):
-    __slots__ = ("payload",)
+    __slots__ = ("payload", "device")
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
     payload: bytes
-    def __init__(self, payload: _Optional[bytes] = ...) -> None: ...
+    device: str
+    def __init__(self, payload: _Optional[bytes] = ..., device: _Optional[str] = ...) -> None: ...
+
+class ProbeRequest(_message.Message):
+    __slots__ = ("device", "address")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    address: str
+    def __init__(self, device: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
+
+class ProbeReply(_message.Message):
+    __slots__ = ("measured",)
+    MEASURED_FIELD_NUMBER: _ClassVar[int]
+    measured: bytes
+    def __init__(self, measured: _Optional[bytes] = ...) -> None: ...

@@ -44,7 +44,7 @@ def status_of(address, credentials, method) -> str:
 def test_every_method_has_its_roles():
     methods = {f"/{s.full_name}/{m.name}" for s in (AGENT_SERVICE, INFERENCE_SERVICE) for m in s.methods}
     assert methods <= ALLOWED.keys()
-    changing = ("Stage", "PutBlob", "Prepare", "Activate", "Rollback")
+    changing = ("Stage", "PutBlob", "Prepare", "Activate", "Rollback", "Probe")
     assert {m.rpartition("/")[2] for m, roles in ALLOWED.items() if roles == ("deployer",)} == set(changing)
     assert not any("device" in ALLOWED[f"/placer.agent.v1.Agent/{m}"] for m in (*changing, "Fetch", "Observe"))
 
