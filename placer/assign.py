@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from placer.agent_energy import agent_energy
 from placer.build import SINK, SOURCE
 from placer.cut import cut
 from placer.deployment import Deployment
@@ -18,6 +19,7 @@ from runtimes.datatypes import datatype_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from placer.agent_energy import FlowEnergy
     from placer.cut import Part
     from placer.graph import ModelGraph, Tensor
     from placer.plan import FlowPlan, Model, Plan
@@ -72,10 +74,11 @@ def assign(plan: Plan, graphs: Mapping[str, ModelGraph], *, epoch: int = 1, thre
     flows: defaultdict[str, list[FlowSpec]] = defaultdict(list)
     blobs: dict[str, bytes] = {}
     largest_bytes = 0
+    energies = agent_energy(plan)
     for model in plan.models:
-        flow, graph = plan.flow(model.flow), graphs[model.flow]
+        flow, graph, energy = plan.flow(model.flow), graphs[model.flow], energies[model.flow]
         parts = _parts(flow, model, graph)
-        for segment, part in zip(flow.segments, parts, strict=True):
+        for segment, part, power_w in zip(flow.segments, parts, energy.power_w, strict=True):
             blobs[part.sha256] = part.blob
             segments[segment.device].append(
                 SegmentSpec(
@@ -87,12 +90,13 @@ def assign(plan: Plan, graphs: Mapping[str, ModelGraph], *, epoch: int = 1, thre
                     inputs=_specs(part.inputs),
                     outputs=_specs(part.outputs),
                     threads=threads,
+                    power_w=power_w,
                 )
             )
-        spec = _flow_spec(flow, graph)
+        spec = _flow_spec(flow, graph, energy)
         for device in spec.devices:
             flows[device].append(spec)
-        for sender, route in _routes(plan, flow, model):
+        for sender, route in _routes(plan, flow, model, energy):
             routes[sender].append(route)
             largest_bytes = max(largest_bytes, sum(graph.tensors[name].bytes for name in route.tensors))
         for tensors in (graph.inputs, graph.outputs, *(p.inputs for p in parts), *(p.outputs for p in parts)):
@@ -136,7 +140,7 @@ def _datatype(tensor: Tensor) -> str:
     return name
 
 
-def _flow_spec(flow: FlowPlan, graph: ModelGraph) -> FlowSpec:
+def _flow_spec(flow: FlowPlan, graph: ModelGraph, energy: FlowEnergy) -> FlowSpec:
     source, sink = flow.assignment[SOURCE][0], flow.assignment[SINK][0]
     return FlowSpec(
         name=flow.name,
@@ -147,20 +151,25 @@ def _flow_spec(flow: FlowPlan, graph: ModelGraph) -> FlowSpec:
         outputs=_specs(graph.outputs),
         # The plan's deadline is a promise of the profiles' hardware; how long a client waits is the client's.
         deadline_s=None,
+        wait_w=energy.wait_w,
+        energy_slo_j=energy.slo_j,
     )
 
 
-def _routes(plan: Plan, flow: FlowPlan, model: Model) -> list[tuple[str, Route]]:
+def _routes(plan: Plan, flow: FlowPlan, model: Model, energy: FlowEnergy) -> list[tuple[str, Route]]:
     """One message per producing segment and receiving device, with all the tensors that go there."""
     prefix = f"{model.stage}/"
     segment_of = {op: s.name for s in flow.segments for op in s.ops}
     problem_flow = next(f for f in plan.problem.flows if f.name == flow.name)
     after = {t.name: "" if t.producer == SOURCE else segment_of[t.producer] for t in problem_flow.tensors}
     grouped: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for transfer in flow.transfers:
+    joules: defaultdict[tuple[str, str, str], float] = defaultdict(float)
+    for transfer, transfer_j in zip(flow.transfers, energy.transfer_j, strict=True):
         key = (transfer.source, after[transfer.tensor], transfer.target)
         grouped[key].append(transfer.tensor.removeprefix(prefix))
+        joules[key] += transfer_j
     return [
-        (sender, Route(flow=flow.name, after=segment, to=target, tensors=tuple(tensors)))
-        for (sender, segment, target), tensors in grouped.items()
+        (sender, Route(flow=flow.name, after=segment, to=target, tensors=tuple(tensors), energy_j=joules[key]))
+        for key, tensors in grouped.items()
+        for sender, segment, target in [key]
     ]

@@ -10,11 +10,16 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtimes.errors import AgentError, BadCredentials
+from runtimes.logs import set_up_logs
 from runtimes.malloc import keep_large_blocks
 from runtimes.server import Agent, Options, available_threads
 from runtimes.tls import CredentialFiles, Credentials
+
+if TYPE_CHECKING:
+    from profiles.meters import Meter
 
 _LOG = logging.getLogger(__name__)
 _GRACE_S = 5.0
@@ -36,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = _parser()
     given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    set_up_logs(given.name, given.log_format, given.log_level.upper())
     files = _credential_files(parser, given)
     keep_large_blocks()
     stopping = _stop_signal()
@@ -50,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
                 threads=given.threads,
                 max_message_bytes=given.max_message_bytes,
                 credentials=credentials,
+                metrics=given.metrics,
+                meter=None if given.meter is None else _meter(given.meter),
+                otlp=given.otlp,
             )
         )
     except BadCredentials as error:
@@ -58,6 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (AgentError, OSError) as error:
         sys.stderr.write(f"placer-agent: {error}\n")
         return 4
+    if agent.metrics_url is not None:
+        _LOG.info("metrics on %s", agent.metrics_url)
     if given.port_file is not None:
         _write_whole(given.port_file, agent.address.rpartition(":")[2] + "\n")
     sys.stdout.write(f"listening on {agent.address}\n")
@@ -77,18 +87,36 @@ def _credential_files(parser: argparse.ArgumentParser, given: argparse.Namespace
         return CredentialFiles(**paths)
     if len(absent) < len(paths):
         parser.error(f"{' and '.join(absent)}: missing; --authority, --certificate and --key belong together")
-    if not _is_loopback(given.listen):
+    for option, address in (("--listen", given.listen), ("--metrics", given.metrics)):
+        _require_loopback(parser, given, option, address)
+    return None
+
+
+def _require_loopback(
+    parser: argparse.ArgumentParser, given: argparse.Namespace, option: str, address: str | None
+) -> None:
+    if address is not None and not _is_loopback(address):
         if not given.insecure_network:
             parser.error(
-                f"--listen {given.listen}: outside loopback everybody on the network could call this agent; "
+                f"{option} {address}: outside loopback everybody on the network could call this agent; "
                 "give --authority, --certificate and --key (`placer certs` makes them)"
             )
         _LOG.warning(
             "--insecure-network: EVERYBODY who reaches %s can read what passes this device and run models "
             "on it; nothing is encrypted and nobody is asked who they are",
-            given.listen,
+            address,
         )
-    return None
+
+
+def _meter(name: str) -> Meter:
+    # Imported here: it brings the readers of sites along, which a device without a meter does not need.
+    from profiles.errors import MeterError
+    from profiles.meters import open_meter
+
+    try:
+        return open_meter(name)
+    except MeterError as error:
+        raise AgentError(f"--meter {name}: {error}") from error
 
 
 def _stop_signal() -> socket.socket:
@@ -128,6 +156,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="the largest message taken (default: %(default)s)",
     )
+    watching = parser.add_argument_group("watching it")
+    watching.add_argument(
+        "--metrics", metavar="HOST:PORT", help="serve Prometheus metrics there; outside loopback as --listen does"
+    )
+    watching.add_argument(
+        "--meter", metavar="METER", help="count the whole device's joules too: rapl, hwmon, battery, as profiles.meters"
+    )
+    watching.add_argument("--otlp", metavar="URL", help="send spans to this OpenTelemetry collector (extra: otel)")
+    watching.add_argument("--log-format", choices=("text", "json"), default="text", help="default: %(default)s")
+    watching.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info",
+        help="debug has a line per request (default: %(default)s)",
+    )  # fmt: skip
     secure = parser.add_argument_group("certificates", "PEM files; all three are needed to listen outside loopback")
     secure.add_argument("--authority", type=Path, metavar="FILE", help="the site's authority: whom to believe")
     secure.add_argument("--certificate", type=Path, metavar="FILE", help="this device's certificate")

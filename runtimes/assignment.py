@@ -87,6 +87,8 @@ class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Threads of one execution.
     pad_to_s
         Every execution is stretched to at least this time, so that a fast machine stands in for a slow one.
+    power_w
+        Watts above idle while it executes, as planned; None where the plan does not tell them.
     """
 
     name: str
@@ -98,6 +100,7 @@ class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     outputs: tuple[TensorSpec, ...]
     threads: int
     pad_to_s: float | None = None
+    power_w: float | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -110,6 +113,7 @@ class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError(f"threads is {self.threads}; it is from 1 to 1024")
         if self.pad_to_s is not None and not 0 <= self.pad_to_s <= 3600:
             raise ValueError(f"pad_to_s is {self.pad_to_s}; it is from 0 to 3600 seconds")
+        _check_figure("power_w", self.power_w)
         for what, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
             if not tensors:
                 raise ValueError(f"segment {self.name!r} has no {what}")
@@ -130,18 +134,22 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         The receiving device.
     tensors
         Names of the tensors that it carries.
+    energy_j
+        Joules of sending it, at both ends and between, as planned; None where the plan does not tell them.
     """
 
     flow: str
     after: str
     to: str
     tensors: tuple[str, ...]
+    energy_j: float | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
         if not self.tensors:
             raise ValueError(f"route of flow {self.flow!r} to {self.to!r} carries no tensors")
         _check_unique(f"tensors of the route to {self.to!r}", self.tensors)
+        _check_figure("energy_j", self.energy_j)
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,6 +188,10 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Its tensors at both ends, as clients see them.
     deadline_s
         The time that a request has when its client names none; None leaves that to the agent.
+    wait_w
+        Watts above idle of the source while it waits for others, as planned; None where the plan does not tell them.
+    energy_slo_j
+        Joules above idle that one outcome may cost; None for no objective.
     """
 
     name: str
@@ -189,10 +201,15 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     deadline_s: float | None = None
+    wait_w: float | None = None
+    energy_slo_j: float | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
         _check_name("name", self.name)
+        _check_figure("wait_w", self.wait_w)
+        if self.energy_slo_j is not None and not 0 < self.energy_slo_j < math.inf:
+            raise ValueError(f"energy_slo_j of flow {self.name!r} is {self.energy_slo_j}; it is above 0 joules")
         _check_unique(f"devices of flow {self.name!r}", self.devices)
         for role, device in (("source", self.source), ("sink", self.sink)):
             if device not in self.devices:
@@ -264,6 +281,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             self._check_route(route)
         for arrival in self.arrivals:
             self._check_arrival(arrival)
+        self._check_energy()
 
     def required_peers(self) -> frozenset[str]:
         """Devices that this one talks to: receivers, sources to be told, and whom a source watches."""
@@ -323,6 +341,19 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if arrival.sender == self.device or arrival.sender not in flow.devices:
             raise ValueError(f"arrival from {arrival.sender!r}: that is no other device of flow {flow.name!r}")
 
+    def _check_energy(self) -> None:
+        """Refuse an objective where a figure is missing: that is an error, never zero."""
+        for flow in self.flows:
+            if flow.energy_slo_j is None:
+                continue
+            segments = (s.name for s in self.segments if s.flow == flow.name and s.power_w is None)
+            routes = (r for r in self.routes if r.flow == flow.name and r.energy_j is None)
+            missing = [f"power_w of segment {name!r}" for name in segments]
+            missing += [f"energy_j of the route after {r.after!r} to {r.to!r}" for r in routes]
+            missing += ["wait_w of the flow"] if flow.wait_w is None else []
+            if missing:
+                raise ValueError(f"flow {flow.name!r} has energy_slo_j but no {', no '.join(missing)}")
+
 
 def encode_assignment(assignment: Assignment) -> bytes:
     """Write an assignment as JSON."""
@@ -346,6 +377,11 @@ def decode_assignment(text: bytes) -> Assignment:
 def _check_name(field: str, name: str) -> None:
     if not name or len(name) > 1024 or any(ord(c) < 32 for c in name):
         raise ValueError(f"{field} {name!r} is empty, longer than 1024 characters or has control characters")
+
+
+def _check_figure(field: str, value: float | None) -> None:
+    if value is not None and not 0 <= value < math.inf:
+        raise ValueError(f"{field} is {value}; it is a number from 0 on")
 
 
 def _check_unique(what: str, names: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from runtimes.observation import Observation
 from runtimes.probe import LARGEST_REPLY_BYTES, LONGEST_S
 from runtimes.protos import agent_pb2, open_inference_grpc_pb2
 from runtimes.rpc import answers
-from runtimes.servicer import software_version
+from runtimes.version import software_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

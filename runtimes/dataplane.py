@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtimes.access import require_client, require_route
 from runtimes.convert import decode, encode, require_all
-from runtimes.errors import BadRequest, DeadlineExceeded, UnknownName, WrongState
+from runtimes.errors import AgentError, BadRequest, DeadlineExceeded, Failed, UnknownName, WrongState
 from runtimes.hop import is_hop, read_hop
 from runtimes.protos import open_inference_grpc_pb2
 
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from runtimes.epochs import Epochs
     from runtimes.identity import Identity
     from runtimes.loaded import LoadedPlan
+    from runtimes.record import Recorder
     from runtimes.relay import Relay
     from runtimes.source import Source
+    from runtimes.trace import TraceContext
 
 # The time of a request whose client and flow name none.
 _DEFAULT_DEADLINE_S = 60.0
@@ -29,6 +33,14 @@ _WAY_BACK = 0.1
 _WAY_BACK_AT_MOST_S = 0.05
 _DEADLINE = "placer.deadline_s"
 _LONGEST_ID = 256
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What is known so far of a request that is being answered."""
+
+    request: str
+    model: str = ""
 
 
 class DataPlane:
@@ -42,16 +54,19 @@ class DataPlane:
         Takes clients' requests.
     relay
         Takes other agents' messages.
+    recorder
+        Takes note of how requests ended.
     """
 
-    def __init__(self, epochs: Epochs, source: Source, relay: Relay) -> None:
+    def __init__(self, epochs: Epochs, source: Source, relay: Relay, recorder: Recorder) -> None:
         self._epochs = epochs
         self._source = source
         self._relay = relay
+        self._recorder = recorder
 
     def infer(
         self, message: Any, caller: Identity | None, time_left_s: float | None,
-        on_cancel: Callable[[Callable[[], None]], bool],
+        on_cancel: Callable[[Callable[[], None]], bool], parent: TraceContext | None = None,
     ) -> Any:  # fmt: skip
         """Answer one ModelInfer request.
 
@@ -65,6 +80,8 @@ class DataPlane:
             The caller's own deadline; None if it set none.
         on_cancel
             Takes what is to be called when the caller goes away; False if it has gone already.
+        parent
+            The caller's span; None if it traces nothing.
 
         Returns
         -------
@@ -77,26 +94,49 @@ class DataPlane:
             What went wrong.
         """
         if is_hop(message):
-            self._receive(message, caller)
+            self._receive(message, caller, parent)
             return open_inference_grpc_pb2.ModelInferResponse()
         require_client(caller)
+        trace = self._recorder.begin(parent)
+        answer = _Answer(message.id if len(message.id) <= _LONGEST_ID else "")
+        started = time.monotonic()
+        error: AgentError | None = None
+        try:
+            return self._answer(message, answer, time_left_s, on_cancel, trace)
+        except AgentError as failure:
+            error = failure
+            raise
+        except Exception as failure:
+            # The caller learns no more of it than this; what it is goes to the log, where it is turned into a status.
+            error = Failed(type(failure).__name__)
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            self._recorder.answered(answer.model, answer.request, seconds, trace, parent, error)
+
+    def _answer(
+        self, message: Any, answer: _Answer, time_left_s: float | None,
+        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None,
+    ) -> Any:  # fmt: skip
         loaded, model = self.find(message.model_name, message.model_version)
+        answer.model = model.name
         specs = {tensor.name: tensor for tensor in model.inputs}
         arrays = decode(message.inputs, message.raw_input_contents, specs)
         require_all(arrays, model.inputs)
         wanted = _wanted(message, model.outputs)
         if len(message.id) > _LONGEST_ID:
             raise BadRequest(f"the request's id has {len(message.id)} characters; at most {_LONGEST_ID} are taken")
-        request = message.id or uuid.uuid4().hex
+        request = answer.request = message.id or uuid.uuid4().hex
         deadline_s = _deadline_s(message, model, time_left_s)
         outputs: Mapping[str, Array] | None
         if model.name in loaded.flows:
             outputs = self._source.request(
-                loaded, loaded.flows[model.name], arrays, request=request, deadline_s=deadline_s, on_cancel=on_cancel
-            )
+                loaded, loaded.flows[model.name], arrays, request=request, deadline_s=deadline_s, on_cancel=on_cancel,
+                trace=trace,
+            )  # fmt: skip
         else:
             outputs = self._source.run_segment(
-                loaded, loaded.sessions[model.name].spec, arrays, request=request, deadline_s=deadline_s
+                loaded, loaded.sessions[model.name].spec, arrays, request=request, deadline_s=deadline_s, trace=trace
             )
         reply = open_inference_grpc_pb2.ModelInferResponse(
             model_name=model.name, model_version=str(loaded.epoch), id=request
@@ -141,7 +181,7 @@ class DataPlane:
             )
         return loaded, flow
 
-    def _receive(self, message: Any, caller: Identity | None) -> None:
+    def _receive(self, message: Any, caller: Identity | None, parent: TraceContext | None) -> None:
         hop = read_hop(message)
         loaded = self._epochs.loaded(hop.plan, hop.epoch)
         if hop.to != loaded.device or hop.flow not in loaded.flows:
@@ -151,7 +191,7 @@ class DataPlane:
             )
         require_route(caller, hop, loaded, [tensor.name for tensor in message.inputs])
         arrays = decode(message.inputs, message.raw_input_contents, loaded.specs(hop.flow))
-        self._relay.receive(loaded, hop, arrays)
+        self._relay.receive(loaded, hop, arrays, parent)
 
 
 def _wanted(message: Any, outputs: Sequence[TensorSpec]) -> Sequence[TensorSpec]:

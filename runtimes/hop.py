@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -34,6 +35,9 @@ class Hop:
         The segment that made the tensors or failed; ``""`` for the flow's inputs.
     deadline_s
         Time left: durations need no common clock.
+    joules
+        What the request has spent above idle on the way to the sender and there, as far as no other hop has told it;
+        NaN where the plan does not tell it.
     status, reason
         What went wrong, of a failure.
     """
@@ -48,6 +52,7 @@ class Hop:
     to: str
     after: str
     deadline_s: float
+    joules: float
     status: str = ""
     reason: str = ""
 
@@ -73,13 +78,16 @@ def read_hop(message: Any) -> Hop:
     BadRequest
         If a part of it is missing or of another type.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for name, choice in _CHOICES.items():
         # Reading an absent key of a message map would put it there.
         key = _PREFIX + name
         if key not in message.parameters or message.parameters[key].WhichOneof("parameter_choice") != choice:
             raise BadRequest(f"the hop's parameter {key!r} is missing or no {choice}")
         values[name] = getattr(message.parameters[key], choice)
+    # NaN says that they are not known.
+    if values["joules"] < 0 or values["joules"] == math.inf:
+        raise BadRequest(f"the hop's parameter 'placer.joules' is {values['joules']}; it is a number from 0 on, or NaN")
     return Hop(**values)
 
 

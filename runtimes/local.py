@@ -38,16 +38,19 @@ class LocalAgents:
         By when all must listen.
     credentials
         Each device's certificates; those that have none here listen without.
+    options
+        More options of `placer-agent`, for each of them.
     """
 
     def __init__(
         self, devices: Sequence[str], *, threads: int | None = None, start_timeout_s: float = 30.0,
-        credentials: Mapping[str, CredentialFiles] | None = None,
+        credentials: Mapping[str, CredentialFiles] | None = None, options: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self._devices = tuple(devices)
         self._threads = threads
         self._start_timeout_s = start_timeout_s
         self._credentials = credentials or {}
+        self._options = tuple(options)
         self._stack = contextlib.ExitStack()
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._addresses: dict[str, str] = {}
@@ -122,7 +125,7 @@ class LocalAgents:
         ours = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-P", "-m", "runtimes", "--name", device, "--store", str(store)]
-        command += ["--listen", listen]
+        command += ["--listen", listen, *self._options]
         if self._threads is not None:
             command += ["--threads", str(self._threads)]
         if files := self._credentials.get(device):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from runtimes.tls import Credentials
+    from runtimes.trace import TraceContext
 
 # A peer is asked at most this often, by whoever waits for it, and then twice before it counts as frozen.
 HEARTBEAT_S = 0.5
@@ -70,8 +71,9 @@ class Peers:
         self._lines: dict[Peer, _Line] = {}
 
     def send(
-        self, peer: Peer, message: Any, timeout_s: float, acknowledged: Callable[[AgentError | None, float], None]
-    ) -> None:
+        self, peer: Peer, message: Any, timeout_s: float, acknowledged: Callable[[AgentError | None, float], None],
+        span: TraceContext | None = None,
+    ) -> None:  # fmt: skip
         """Send a message and return at once.
 
         Parameters
@@ -84,6 +86,8 @@ class Peers:
             By when it must be acknowledged.
         acknowledged
             Called from another thread, with None or the error, and the seconds that it took.
+        span
+            The span that the receiver's work belongs to; None where nobody traces it.
 
         Raises
         ------
@@ -99,7 +103,9 @@ class Peers:
             error: AgentError | None = None
             started = time.monotonic()
             try:
-                line.connection.calls().inference.ModelInfer(message, timeout=max(0.001, deadline - started))
+                line.connection.calls().inference.ModelInfer(
+                    message, timeout=max(0.001, deadline - started), metadata=None if span is None else span.metadata()
+                )
                 line.heard = True
             except grpc.RpcError as failure:
                 error = _error_of(failure, line.connection)

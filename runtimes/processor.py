@@ -115,6 +115,10 @@ class Processor:
         else:
             self._pool.submit(self._run, taken)
 
+    def waiting(self) -> int:
+        """How many executions wait for their turn."""
+        return len(self._waiting)
+
     def stop_overdue(self, now: float) -> float:
         """End the run under way if its deadline has passed.
 

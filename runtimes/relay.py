@@ -8,28 +8,32 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
 from runtimes.convert import encode, size_bytes
 from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, WrongState, error_of_status
 from runtimes.hop import Hop, write_hop
+from runtimes.logs import about
 from runtimes.peers import Peer
 from runtimes.processor import Execution
+from runtimes.record import hop_joules
 from runtimes.runs import RunTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runtimes.assignment import Route, SegmentSpec
+    from runtimes.assignment import Route
     from runtimes.convert import Array
     from runtimes.loaded import LoadedPlan
-    from runtimes.observation import Journal
     from runtimes.peers import Peers
     from runtimes.processor import Processor, Timing
+    from runtimes.record import Recorder
     from runtimes.results import ResultStore
     from runtimes.runs import Run
     from runtimes.session import Session
+    from runtimes.trace import TraceContext
 
 _LOG = logging.getLogger(__name__)
 # A word about a request to its source needs no longer than this; it carries no tensors.
@@ -45,8 +49,8 @@ class Relay:
         Runs the segments.
     peers
         The other agents.
-    journal
-        Takes what was measured.
+    recorder
+        Takes note of what was measured.
     results
         Keeps results of flows that end here and began elsewhere.
     open_runs
@@ -54,16 +58,18 @@ class Relay:
     """
 
     def __init__(
-        self, *, processor: Processor, peers: Peers, journal: Journal, results: ResultStore, open_runs: int
+        self, *, processor: Processor, peers: Peers, recorder: Recorder, results: ResultStore, open_runs: int
     ) -> None:
         self._processor = processor
         self._peers = peers
-        self._journal = journal
+        self._recorder = recorder
         self._results = results
         self.runs = RunTable(open_runs, processor.stop_overdue)
 
-    def receive(self, loaded: LoadedPlan, hop: Hop, arrays: Mapping[str, Array]) -> None:
-        """Take a message from another agent; returns once it is stored.
+    def receive(
+        self, loaded: LoadedPlan, hop: Hop, arrays: Mapping[str, Array], trace: TraceContext | None = None
+    ) -> None:
+        """Take a message from another agent, sent in the span ``trace``; returns once it is stored.
 
         Raises
         ------
@@ -79,12 +85,15 @@ class Relay:
                 if loaded.is_source(flow.name):
                     raise WrongState(f"request {hop.request!r} is no longer open at its source")
                 run = self.runs.open(
-                    loaded, flow, key=hop.run, request=hop.request, deadline=time.monotonic() + hop.deadline_s
-                )
+                    loaded, flow, key=hop.run, request=hop.request, deadline=time.monotonic() + hop.deadline_s,
+                    trace=trace,
+                )  # fmt: skip
+            run.spend(hop.joules)
             self.take(run, arrays, inline=False)
             return
         waiting = self.runs.get(loaded.epoch, hop.run)
         if waiting is not None:
+            waiting.spend(hop.joules)
             waiting.resolve(None if hop.kind == "done" else error_of_status(hop.status)(hop.reason))
 
     def take(self, run: Run, arrays: Mapping[str, Array], *, inline: bool) -> None:
@@ -136,9 +145,11 @@ class Relay:
             if not run.closed:
                 self._fail(run, name, outcome)
             return
+        seconds, joules = 0.0, math.nan
         if timing is not None:
-            self.observe(run.loaded, session.spec, run.request, inputs, timing)
-        run.segment_finished()
+            seconds = timing.padded_s
+            joules = self._recorder.executed(run.loaded, session.spec, run.request, inputs, timing, run.trace)
+        run.segment_finished(seconds, joules)
         if run.closed:
             return
         try:
@@ -151,31 +162,21 @@ class Relay:
     def send(self, run: Run, route: Route, arrays: Mapping[str, Array]) -> None:
         """Send a route's tensors, which are among ``arrays``, on their way; returns at once."""
         specs = run.loaded.specs(run.flow.name)
+        # Counted before it leaves, with whom it is told to.
+        run.spend(hop_joules(route))
         hop = _hop(run, "tensors", route.to, route.after)
         message = write_hop(hop)
         encode(arrays, (specs[name] for name in route.tensors), message.inputs, message.raw_input_contents)
         size = size_bytes(arrays[name] for name in route.tensors)
         peer = peer_of(run.loaded, route.to)
+        span = None if run.trace is None else run.trace.child()
 
         def acknowledged(error: AgentError | None, seconds: float) -> None:
+            self._recorder.sent(run, route, seconds, size, span, error)
             if error is not None:
                 self._fail(run, route.after, type(error)(f"the hop to device {route.to!r} at {peer.address}: {error}"))
-                return
-            self._journal.add(
-                "hop",
-                flow=run.flow.name,
-                segment=route.after,
-                device=run.loaded.device,
-                to=route.to,
-                request=run.request,
-                seconds=seconds,
-                padded_s=seconds,
-                queue_s=0.0,
-                size_bytes=size,
-                epoch=run.loaded.epoch,
-            )
 
-        self._peers.send(peer, message, max(0.001, run.remaining_s), acknowledged)
+        self._peers.send(peer, message, max(0.001, run.remaining_s), acknowledged, span)
 
     def _complete(self, run: Run, result: Mapping[str, Array]) -> None:
         if run.loaded.is_source(run.flow.name):
@@ -204,30 +205,13 @@ class Relay:
                     hop.kind,
                     seconds,
                     error,
+                    extra=about(flow=run.flow.name, request=run.request, trace=run.trace, status=error.status),
                 )
 
         try:
             self._peers.send(peer_of(run.loaded, hop.to), write_hop(hop), _WORD_TIMEOUT_S, acknowledged)
         except AgentError as error:
             acknowledged(error, 0.0)
-
-    def observe(
-        self, loaded: LoadedPlan, spec: SegmentSpec, request: str, inputs: Mapping[str, Array], timing: Timing
-    ) -> None:
-        """Note how an execution went."""
-        self._journal.add(
-            "segment",
-            flow=spec.flow,
-            segment=spec.name,
-            device=loaded.device,
-            to="",
-            request=request,
-            seconds=timing.run_s,
-            padded_s=timing.padded_s,
-            queue_s=timing.queue_s,
-            size_bytes=size_bytes(inputs.values()),
-            epoch=loaded.epoch,
-        )
 
 
 def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: str = "") -> Hop:
@@ -242,6 +226,7 @@ def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: 
         to=to,
         after=after,
         deadline_s=run.remaining_s,
+        joules=run.hand_over(),
         status=status,
         reason=reason,
     )

@@ -46,6 +46,9 @@ class ResultStore:
         self._results: dict[str, _Result] = {}
         self._bytes = 0
 
+    def __len__(self) -> int:
+        return len(self._results)
+
     def put(self, request: str, flow: FlowSpec, outputs: Mapping[str, Array]) -> None:
         """Store a result; a later one of the same request replaces it.
 

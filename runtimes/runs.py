@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from runtimes.convert import Array
     from runtimes.loaded import LoadedPlan
     from runtimes.session import Session
+    from runtimes.trace import TraceContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +45,22 @@ class Run:
         Reading of ``time.monotonic`` at which it is given up.
     order
         Its place among this device's runs: an earlier one's segments go first.
+    trace
+        The span that its work here belongs to; None where nobody traces it.
     """
 
     def __init__(
-        self, loaded: LoadedPlan, flow: FlowSpec, *, key: str, request: str, deadline: float, order: int
-    ) -> None:
+        self, loaded: LoadedPlan, flow: FlowSpec, *, key: str, request: str, deadline: float, order: int,
+        trace: TraceContext | None = None,
+    ) -> None:  # fmt: skip
         self.loaded = loaded
         self.flow = flow
         self.key = key
         self.request = request
         self.deadline = deadline
         self.order = order
+        self.trace = trace
+        self.busy_s = 0.0
         self.resolved = threading.Event()
         self.outcome: Mapping[str, Array] | AgentError | None = None
         self._lock = threading.Lock()
@@ -63,6 +69,7 @@ class Run:
         self._unfinished = len(self._unstarted)
         self._awaits_result = loaded.is_sink(flow.name)
         self._closed = False
+        self._joules = 0.0
 
     @property
     def closed(self) -> bool:
@@ -101,10 +108,23 @@ class Run:
             self._awaits_result = False
             return ready, {t.name: self._tensors[t.name] for t in self.flow.outputs}
 
-    def segment_finished(self) -> None:
-        """Count one segment as done."""
+    def segment_finished(self, seconds: float, joules: float) -> None:
+        """Count one segment as done, which took this time and this energy."""
         with self._lock:
             self._unfinished -= 1
+            self.busy_s += seconds
+            self._joules += joules
+
+    def spend(self, joules: float) -> None:
+        """Count what a hop, or the way before it, has spent."""
+        with self._lock:
+            self._joules += joules
+
+    def hand_over(self) -> float:
+        """Give the joules that nobody was told of yet: each is told once, so that a join adds them up."""
+        with self._lock:
+            joules, self._joules = self._joules, 0.0
+            return joules
 
     def is_over(self) -> bool:
         """Say whether nothing more is to happen here; a source that is no sink still waits for word."""
@@ -153,7 +173,10 @@ class RunTable:
     def __len__(self) -> int:
         return len(self._runs)
 
-    def open(self, loaded: LoadedPlan, flow: FlowSpec, *, key: str, request: str, deadline: float) -> Run:
+    def open(
+        self, loaded: LoadedPlan, flow: FlowSpec, *, key: str, request: str, deadline: float,
+        trace: TraceContext | None = None,
+    ) -> Run:  # fmt: skip
         """Find a run, or open it.
 
         Raises
@@ -168,7 +191,7 @@ class RunTable:
             if len(self._runs) >= self._capacity:
                 raise Exhausted(f"{self._capacity} requests are open on device {loaded.device!r}; try later")
             self._opened += 1
-            run = Run(loaded, flow, key=key, request=request, deadline=deadline, order=self._opened)
+            run = Run(loaded, flow, key=key, request=request, deadline=deadline, order=self._opened, trace=trace)
             self._runs[loaded.epoch, key] = run
             self._watch(deadline)
             return run

@@ -16,10 +16,12 @@ from runtimes.control import AgentServicer
 from runtimes.dataplane import DataPlane
 from runtimes.epochs import Epochs
 from runtimes.errors import AgentError, BadCredentials
+from runtimes.metrics import Metrics
 from runtimes.observation import Journal
 from runtimes.peers import Peer, Peers
 from runtimes.probe import Prober
 from runtimes.processor import Processor
+from runtimes.record import Recorder
 from runtimes.reflection import serve_reflection
 from runtimes.relay import Relay
 from runtimes.results import ResultStore
@@ -30,9 +32,13 @@ from runtimes.state import StateFile
 from runtimes.store import BlobStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from profiles.meters import Meter
     from runtimes.loaded import LoadedPlan
+    from runtimes.metrics_http import MetricsServer
+    from runtimes.otel import OtlpTracer
     from runtimes.tls import Credentials
 
 # Threads of the server. Half of them may hold a waiting client; the other half is left to hops and control,
@@ -68,6 +74,12 @@ class Options:
         The largest message that it takes or sends.
     credentials
         Its certificates; None where connections are neither encrypted nor authenticated.
+    metrics
+        ``host:port`` that Prometheus scrapes; None for no such port.
+    meter
+        Measures the whole device's joules for the metrics; None where it has no meter.
+    otlp
+        The address of an OpenTelemetry collector that gets spans; None for none.
     """
 
     device: str
@@ -76,6 +88,9 @@ class Options:
     threads: int
     max_message_bytes: int
     credentials: Credentials | None = None
+    metrics: str | None = None
+    meter: Meter | None = None
+    otlp: str | None = None
 
 
 class Agent:
@@ -89,7 +104,9 @@ class Agent:
     Raises
     ------
     AgentError
-        If the address cannot be listened on.
+        If an address cannot be listened on.
+    MissingExtra
+        If spans are wanted and OpenTelemetry is not installed.
     BadCredentials
         If the certificate is not this device's.
     """
@@ -100,14 +117,20 @@ class Agent:
             _require_own(credentials, options.device)
         store = BlobStore(options.store)
         journal = Journal()
+        self._tracer = _tracer(options)
+        self._metrics = Metrics(options.meter)
+        recorder = Recorder(journal, self._metrics, self._tracer)
         results = ResultStore(_RESULTS, _RESULTS_BYTES, _RESULTS_KEEP_S)
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
         self._peers = Peers(options.max_message_bytes, credentials)
         processor = Processor(self._workers, _WAITING_EXECUTIONS)
         self._relay = Relay(
-            processor=processor, peers=self._peers, journal=journal, results=results, open_runs=_OPEN_RUNS
+            processor=processor, peers=self._peers, recorder=recorder, results=results, open_runs=_OPEN_RUNS
         )
-        source = Source(relay=self._relay, processor=processor, peers=self._peers, waiting_clients=_WAITING_CLIENTS)
+        source = Source(
+            relay=self._relay, processor=processor, peers=self._peers, recorder=recorder,
+            waiting_clients=_WAITING_CLIENTS,
+        )  # fmt: skip
         self._health = health.HealthServicer()
         self._healthy: frozenset[str] = frozenset()
         epochs = Epochs(
@@ -124,7 +147,7 @@ class Agent:
             interceptors=[Access(credentials.identity)] if credentials else (),
             maximum_concurrent_rpcs=_SERVER_THREADS,
         )
-        dataplane = DataPlane(epochs, source, self._relay)
+        dataplane = DataPlane(epochs, source, self._relay, recorder)
         add_service(self._server, INFERENCE_SERVICE, InferenceServicer(options.device, dataplane))
         control = AgentServicer(
             epochs=epochs, store=store, journal=journal, results=results, runs=self._relay.runs,
@@ -136,7 +159,17 @@ class Agent:
         # Before anybody can ask: who hears this agent again finds the plan that he was told is active.
         epochs.restore()
         self.address = self._bind(options.listen, credentials)
+        queues = {
+            "executions": processor.waiting, "requests": self._relay.runs.__len__, "clients": source.waiting,
+            "results": results.__len__,
+        }  # fmt: skip
+        self._scraped = self._serve_metrics(options, lambda: self._metrics.page(epochs.states(), queues))
         self._server.start()
+
+    @property
+    def metrics_url(self) -> str | None:
+        """Where Prometheus scrapes; None if nowhere."""
+        return None if self._scraped is None else self._scraped.url
 
     def stop(self, grace_s: float) -> None:
         """Take no new requests, give those under way ``grace_s`` to end, and let go of everything."""
@@ -145,6 +178,22 @@ class Agent:
         self._relay.runs.stop()
         self._workers.shutdown()
         self._peers.keep(())
+        if self._scraped is not None:
+            self._scraped.stop()
+        if self._tracer is not None:
+            self._tracer.stop()
+
+    def _serve_metrics(self, options: Options, page: Callable[[], str]) -> MetricsServer | None:
+        if options.metrics is None:
+            return None
+        # Imported here: an agent that nobody scrapes needs no HTTP server.
+        from runtimes.metrics_http import MetricsServer
+
+        try:
+            return MetricsServer(options.metrics, page, options.credentials)
+        except AgentError:
+            self._server.stop(None)
+            raise
 
     def _bind(self, listen: str, credentials: Credentials | None) -> str:
         host = listen.rpartition(":")[0]
@@ -158,14 +207,25 @@ class Agent:
         return f"{host}:{port}"
 
     def _changed(self, loaded: tuple[LoadedPlan, ...]) -> None:
-        """Follow a change of the loaded plans: health per segment and flow, and channels to peers."""
+        """Follow a change of the loaded plans: health per segment, flow and plan, and channels to peers."""
         names = {name for plan in loaded for name in (*plan.sessions, *filter(plan.is_source, plan.flows))}
+        names |= {f"plan/{plan.assignment.plan}" for plan in loaded}
         for name in self._healthy - names:
             self._health.set(name, _GONE)
         for name in names:
             self._health.set(name, _SERVING)
         self._healthy = frozenset(names)
+        self._metrics.keep({flow for plan in loaded for flow in plan.flows})
         self._peers.keep({Peer(*named) for plan in loaded for named in plan.assignment.peers.items()})
+
+
+def _tracer(options: Options) -> OtlpTracer | None:
+    if options.otlp is None:
+        return None
+    # Imported here: an extra, which an agent without a collector does not need.
+    from runtimes.otel import OtlpTracer
+
+    return OtlpTracer(options.otlp, options.device)
 
 
 def _require_own(credentials: Credentials, device: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from runtimes.access import caller_of
 from runtimes.errors import AgentError, UnknownName
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import answers
+from runtimes.trace import read_trace
+from runtimes.version import software_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +65,10 @@ class InferenceServicer:
     @answers
     def model_infer(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Run a flow or a segment, or take a hop."""
-        return self._dataplane.infer(request, caller_of(context), _time_left_s(context), context.add_callback)
+        return self._dataplane.infer(
+            request, caller_of(context), _time_left_s(context), context.add_callback,
+            read_trace(context.invocation_metadata()),
+        )  # fmt: skip
 
     def model_stream_infer(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         """Run the requests of a stream one after the other; one that fails does not end it."""
@@ -76,10 +80,10 @@ class InferenceServicer:
             return bool(context.is_active())
 
         context.add_callback(lambda: [callback() for callback in latest])
-        caller = caller_of(context)
+        caller, parent = caller_of(context), read_trace(context.invocation_metadata())
         for request in requests:
             try:
-                reply = self._dataplane.infer(request, caller, _time_left_s(context), on_cancel)
+                reply = self._dataplane.infer(request, caller, _time_left_s(context), on_cancel, parent)
             except AgentError as error:
                 yield oip.ModelStreamInferResponse(
                     error_message=f"{error.status}: {error}",
@@ -87,14 +91,6 @@ class InferenceServicer:
                 )
             else:
                 yield oip.ModelStreamInferResponse(infer_response=reply)
-
-
-def software_version() -> str:
-    """Version of the installed distribution; ``"unknown"`` in a bare checkout."""
-    try:
-        return version("placer-joules")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _describe(field: Any, tensors: Sequence[TensorSpec]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import uuid
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from runtimes.loaded import LoadedPlan
     from runtimes.peers import Peers
     from runtimes.processor import Processor, Timing
+    from runtimes.record import Recorder
     from runtimes.relay import Relay
     from runtimes.runs import Run
+    from runtimes.trace import TraceContext
 
 
 class Source:
@@ -36,20 +39,26 @@ class Source:
         Runs a segment that is asked for alone.
     peers
         The other agents, to be watched.
+    recorder
+        Takes note of what requests cost.
     waiting_clients
         How many clients may wait here for a result; each holds a thread of the server.
     """
 
-    def __init__(self, *, relay: Relay, processor: Processor, peers: Peers, waiting_clients: int) -> None:
+    def __init__(
+        self, *, relay: Relay, processor: Processor, peers: Peers, recorder: Recorder, waiting_clients: int
+    ) -> None:
         self._relay = relay
         self._processor = processor
         self._peers = peers
+        self._recorder = recorder
         self._waiting_clients = waiting_clients
-        self._places = threading.BoundedSemaphore(waiting_clients)
+        self._lock = threading.Lock()
+        self._clients = 0
 
     def request(
         self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float,
-        on_cancel: Callable[[Callable[[], None]], bool],
+        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None = None,
     ) -> Mapping[str, Array] | None:  # fmt: skip
         """Run a whole flow, here at its source, and wait for its sink.
 
@@ -65,6 +74,8 @@ class Source:
             Time by which the result is needed.
         on_cancel
             Takes what is to be called when the client goes away; False if it has gone already.
+        trace
+            The request's span; None where nobody traces it.
 
         Returns
         -------
@@ -78,7 +89,9 @@ class Source:
         """
         with self._place():
             deadline = time.monotonic() + deadline_s
-            run = self._relay.runs.open(loaded, flow, key=uuid.uuid4().hex, request=request, deadline=deadline)
+            run = self._relay.runs.open(
+                loaded, flow, key=uuid.uuid4().hex, request=request, deadline=deadline, trace=trace
+            )
             try:
                 if not on_cancel(lambda: run.resolve(Failed("the client went away"))):
                     raise Failed("the client went away before its request began")
@@ -88,13 +101,15 @@ class Source:
                 self._wait(run, deadline_s)
             finally:
                 self._relay.runs.close(run)
+                self._account(run, deadline_s)
         if isinstance(run.outcome, AgentError):
             raise run.outcome
         return run.outcome
 
     def run_segment(
-        self, loaded: LoadedPlan, spec: SegmentSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float
-    ) -> Mapping[str, Array]:
+        self, loaded: LoadedPlan, spec: SegmentSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float,
+        trace: TraceContext | None = None,
+    ) -> Mapping[str, Array]:  # fmt: skip
         """Run one segment alone and wait for it; parameters and errors are those of ``request``."""
         deadline = time.monotonic() + deadline_s
         done = threading.Event()
@@ -103,7 +118,7 @@ class Source:
         def finish(result: Mapping[str, Array] | AgentError, timing: Timing | None) -> None:
             outcome.append(result)
             if timing is not None:
-                self._relay.observe(loaded, spec, request, arrays, timing)
+                self._recorder.executed(loaded, spec, request, arrays, timing, trace)
             done.set()
 
         with self._place():
@@ -125,6 +140,13 @@ class Source:
         if isinstance(outcome[0], AgentError):
             raise located(outcome[0], loaded.device, spec.name)
         return outcome[0]
+
+    def _account(self, run: Run, deadline_s: float) -> None:
+        """Count the joules of a finished request: those of its segments and hops, and of waiting for them here."""
+        waited_s = max(0.0, deadline_s - run.remaining_s - run.busy_s)
+        wait_j = math.nan if run.flow.wait_w is None else run.flow.wait_w * waited_s
+        succeeded = run.resolved.is_set() and not isinstance(run.outcome, AgentError)
+        self._recorder.spent(run.flow.name, run.hand_over() + wait_j, succeeded=succeeded)
 
     def _wait(self, run: Run, deadline_s: float) -> None:
         """Wait for the sink's word, and for no longer than the devices on the way are there."""
@@ -153,12 +175,19 @@ class Source:
                     )
                 )
 
+    def waiting(self) -> int:
+        """How many clients wait here."""
+        return self._clients
+
     @contextmanager
     def _place(self) -> Iterator[None]:
         """Hold a waiting client's place; none left is refused at once."""
-        if not self._places.acquire(blocking=False):
-            raise Exhausted(f"{self._waiting_clients} clients are waiting here; try later")
+        with self._lock:
+            if self._clients >= self._waiting_clients:
+                raise Exhausted(f"{self._waiting_clients} clients are waiting here; try later")
+            self._clients += 1
         try:
             yield
         finally:
-            self._places.release()
+            with self._lock:
+                self._clients -= 1

@@ -147,6 +147,16 @@ class Credentials:
 
         return grpc.dynamic_ssl_server_credentials(_configuration(used), renewed, require_client_authentication=True)
 
+    def listening(self) -> ssl.SSLContext:
+        """Make what a listener beside gRPC's needs: it asks every caller for a certificate.
+
+        Raises
+        ------
+        BadCredentials
+            If the files are being renewed at this moment.
+        """
+        return _contexts(self._files, self.material().authority)[0]
+
     def _look(self) -> None:
         signature: _Signature = ()
         try:
@@ -222,22 +232,8 @@ def _read(files: CredentialFiles, *, serves: bool) -> Material:
 
 def _greet(files: CredentialFiles, authority: bytes, *, serves: bool) -> dict[str, Any]:
     """Shake hands with ourselves, each end by the other's rules; returns what the certificate says."""
-    listening, calling = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Whom a certificate names is looked at by gRPC, per connection.
-    calling.check_hostname = False
-    listening.verify_mode = ssl.CERT_REQUIRED
+    listening, calling = _contexts(files, authority)
     calling.verify_mode = ssl.CERT_REQUIRED if serves else ssl.CERT_NONE
-    for context in (listening, calling):
-        try:
-            context.load_verify_locations(cadata=authority.decode("ascii"))
-        except (ssl.SSLError, ValueError) as error:
-            raise BadCredentials(f"{files.authority}: it holds no certificates in PEM") from error
-        try:
-            # A key with a passphrase would ask for it on the terminal; no password is never right.
-            context.load_cert_chain(files.certificate, files.key, password=lambda: b"")
-        except ssl.SSLError as error:
-            reason = "the key is another certificate's" if "MISMATCH" in str(error) else "no certificate and key in PEM"
-            raise BadCredentials(f"{files.certificate} and {files.key}: {reason} (keys have no passphrase)") from error
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (calling.wrap_bio(back, there), listening.wrap_bio(there, back, server_side=True))
     try:
@@ -252,6 +248,26 @@ def _greet(files: CredentialFiles, authority: bytes, *, serves: bool) -> dict[st
     except ssl.SSLError as error:
         raise BadCredentials(f"{files.certificate}: {error.reason}") from error
     return ends[1].getpeercert() or {}
+
+
+def _contexts(files: CredentialFiles, authority: bytes) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Make both ends' contexts, listening and calling, each with the own certificate."""
+    listening, calling = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Whom a certificate names is looked at by gRPC, per connection.
+    calling.check_hostname = False
+    listening.verify_mode = ssl.CERT_REQUIRED
+    for context in (listening, calling):
+        try:
+            context.load_verify_locations(cadata=authority.decode("ascii"))
+        except (ssl.SSLError, ValueError) as error:
+            raise BadCredentials(f"{files.authority}: it holds no certificates in PEM") from error
+        try:
+            # A key with a passphrase would ask for it on the terminal; no password is never right.
+            context.load_cert_chain(files.certificate, files.key, password=lambda: b"")
+        except ssl.SSLError as error:
+            reason = "the key is another certificate's" if "MISMATCH" in str(error) else "no certificate and key in PEM"
+            raise BadCredentials(f"{files.certificate} and {files.key}: {reason} (keys have no passphrase)") from error
+    return listening, calling
 
 
 def _advanced(end: ssl.SSLObject) -> bool:

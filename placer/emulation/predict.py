@@ -202,4 +202,4 @@ def _hop(spec: FlowSpec, kind: str, to: str, after: str) -> Hop:
     """Make a header as long as the agents' own."""
     unknown = "0" * _ID_LENGTH
     return Hop(kind=kind, plan="0" * 16, epoch=1, flow=spec.name, run=unknown, request=unknown, sender=spec.sink, to=to,
-               after=after, deadline_s=1.0)  # fmt: skip
+               after=after, deadline_s=1.0, joules=0.0)  # fmt: skip

@@ -36,6 +36,8 @@ _DATATYPES = {
     "tensor(int8)": "INT8", "tensor(int16)": "INT16", "tensor(int32)": "INT32", "tensor(int64)": "INT64",
     "tensor(float16)": "FP16", "tensor(float)": "FP32", "tensor(double)": "FP64", "tensor(string)": "BYTES",
 }  # fmt: skip
+# ONNX Runtime's own log has no place in the agent's: it quotes values, and is no JSON.
+_FATAL = 4
 
 
 class OnnxExecutor:
@@ -59,7 +61,7 @@ class OnnxExecutor:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
+        options.log_severity_level = _FATAL
         options.add_session_config_entry(_known(_NO_SPINNING), "0")
         self._lock = threading.Lock()
         self._run_options: Any = None
@@ -83,6 +85,7 @@ class OnnxExecutor:
             If the model fails on these values.
         """
         run_options = onnxruntime.RunOptions()
+        run_options.log_severity_level = _FATAL
         with self._lock:
             self._run_options = run_options
         try:

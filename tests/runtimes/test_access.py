@@ -93,7 +93,7 @@ def test_inference_is_for_clients_and_deployers_alone(secure_agents, planned, cl
 def hop(deployment, **changes) -> Hop:
     fields = {
         "kind": "tensors", "plan": deployment.plan, "epoch": deployment.epoch, "flow": "flow", "run": "r",
-        "request": "q", "sender": "camera", "to": "box", "after": "flow/0", "deadline_s": 5.0,
+        "request": "q", "sender": "camera", "to": "box", "after": "flow/0", "deadline_s": 5.0, "joules": 0.0,
     }  # fmt: skip
     return Hop(**fields | changes)
 

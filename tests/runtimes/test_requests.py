@@ -125,6 +125,7 @@ HOP = Hop(
     to="camera",
     after="flow/1",
     deadline_s=5.0,
+    joules=0.0,
 )
 
 
