@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from placer.cli_agents import Json
 from placer.cli_catalog import catalog
 from placer.cli_certs import certs
+from placer.cli_deploy import deploy_command, rollback_command, status_command
 from placer.cli_emulate import emulate_command
 from placer.cli_explain import explain_command, pareto_command
-from placer.cli_run import Json, deploy_command, run_command
+from placer.cli_run import run_command
 from placer.errors import Infeasible, NoPlanFound, ProblemError
 from placer.terminal import Terminal, private_stdout, require_folder, write_file
 
@@ -142,6 +144,8 @@ def solve_command(
 
 
 app.command("deploy")(deploy_command)
+app.command("status")(status_command)
+app.command("rollback")(rollback_command)
 app.command("run")(run_command)
 app.command("emulate")(emulate_command)
 app.command("explain")(explain_command)

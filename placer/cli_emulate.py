@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from placer.cli_run import Json
+from placer.cli_agents import Json
 from placer.errors import ProblemError
 from placer.terminal import require_folder, write_file
 

@@ -1,4 +1,4 @@
-"""The `placer deploy` and `placer run` commands: what needs agents."""
+"""The `placer run` command: requests through a deployed plan."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from placer.cli_agents import AgentAt, Json, needed_addresses, read_addresses
 from placer.cli_certs import AuthorityFile, CertificateFile, KeyFile, read_credentials
-from placer.errors import DeployError, ProblemError, RunError
+from placer.errors import ProblemError, RunError
 from placer.terminal import require_folder, write_file
 
 if TYPE_CHECKING:
@@ -18,44 +19,6 @@ if TYPE_CHECKING:
     from placer.plan import Plan
     from placer.terminal import Terminal
     from runtimes.tls import Credentials
-
-AgentAt = Annotated[
-    list[str] | None,
-    typer.Option("--agent", metavar="DEVICE=HOST:PORT", help="Where a device's agent listens, if the plan is wrong."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of tables.")]
-
-
-def deploy_command(
-    context: typer.Context,
-    plan: Annotated[Path, typer.Argument(help="A plan that `placer plan --output` wrote.")],
-    agent: AgentAt = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each segment's session.")] = 1,
-    authority: AuthorityFile = None,
-    certificate: CertificateFile = None,
-    key: KeyFile = None,
-    json: Json = False,
-) -> None:
-    """Put a plan on its devices: all of them, or none."""
-    from placer.assign import assign, load_models
-    from placer.deploy import deploy, next_epoch
-    from placer.plan import read_plan
-
-    terminal: Terminal = context.obj
-    with terminal:
-        credentials = read_credentials(authority, certificate, key)
-        whole = read_plan(plan)
-        addresses = _addresses(whole, agent)
-        graphs = load_models(whole)
-        devices = assign(whole, graphs, threads=threads).assignments
-        needed = _needed(addresses, devices, DeployError)
-        terminal.progress("asking the agents what they hold")
-        deployment = assign(whole, graphs, epoch=next_epoch(needed, credentials), threads=threads)
-        deploy(deployment, needed, lambda device, step: terminal.progress(f"{device}: {step}"), credentials)
-    if json:
-        terminal.json({"plan": deployment.plan, "epoch": deployment.epoch, "devices": sorted(devices)})
-    else:
-        terminal.show(f"Plan {deployment.plan} is active on {', '.join(sorted(devices))} as epoch {deployment.epoch}.")
 
 
 def run_command(
@@ -93,7 +56,7 @@ def run_command(
         credentials = None if local else read_credentials(authority, certificate, key)
         whole = read_plan(plan)
         name = _flow_name(whole, flow)
-        addresses = _addresses(whole, agent)
+        addresses = read_addresses(whole, agent)
         deployment = assign(whole, load_models(whole))
         feeds = read_feeds(inputs, deployment.flow(name).inputs)
 
@@ -114,7 +77,7 @@ def run_command(
                 deploy(deployment, started, lambda device, step: terminal.progress(f"{device}: {step}"))
                 measured = send(started)
         else:
-            needed = _needed(addresses, deployment.flow(name).devices, RunError)
+            needed = needed_addresses(addresses, deployment.flow(name).devices, RunError)
             _check_active(deployment, needed, plan, credentials)
             measured = send(needed)
     rows = compare(whole, name, measured)
@@ -128,38 +91,6 @@ def run_command(
         terminal.show(run_table(rows))
         for key, value in results.items():
             terminal.show(f"{key}: {value.dtype} {list(value.shape)}" + (f", written to {output}" if output else ""))
-
-
-def _addresses(plan: Plan, given: list[str] | None) -> dict[str, str]:
-    """Each device's address: the plan's, or what the command line says instead."""
-    addresses = dict(plan.agents)
-    for device, address in addresses.items():
-        _check_address(f"the plan's agent of {device!r}", address)
-    known = {d.name for d in plan.problem.devices}
-    for item in given or ():
-        device, found, address = item.partition("=")
-        if not found or device not in known:
-            raise ProblemError(f"--agent {item!r}: give DEVICE=HOST:PORT with a device of the plan: {sorted(known)}")
-        _check_address(f"--agent {item!r}", address)
-        addresses[device] = address
-    return addresses
-
-
-def _check_address(where: str, address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
-        raise ProblemError(f"{where}: {address!r} is no address; give HOST:PORT, such as 10.0.0.7:9001")
-
-
-def _needed(
-    addresses: Mapping[str, str], devices: Mapping[str, Any] | tuple[str, ...], error: type[DeployError | RunError]
-) -> dict[str, str]:
-    if absent := [d for d in devices if d not in addresses]:
-        raise error(
-            f"no agent is known for device {', '.join(map(repr, sorted(absent)))}; give --agent DEVICE=HOST:PORT for "
-            "each, or `agent: HOST:PORT` in the site"
-        )
-    return {d: addresses[d] for d in devices}
 
 
 def _check_active(

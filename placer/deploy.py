@@ -13,13 +13,14 @@ import msgspec
 from placer.errors import DeployError, RunError
 from runtimes.assignment import Arrival
 from runtimes.client import AgentClient
-from runtimes.errors import AgentError, BadBlob, BadCredentials
+from runtimes.errors import AgentError, BadBlob, BadCredentials, WrongState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from placer.deployment import Deployment
     from runtimes.assignment import Assignment
+    from runtimes.client import AgentStatus
     from runtimes.convert import Array
     from runtimes.observation import Observation
     from runtimes.tls import Credentials
@@ -59,8 +60,8 @@ class Measured:
     observations: tuple[Observation, ...]
 
 
-def next_epoch(addresses: Mapping[str, str], credentials: Credentials | None = None) -> int:
-    """Give an epoch above all that the agents hold.
+def ask(addresses: Mapping[str, str], credentials: Credentials | None = None) -> dict[str, AgentStatus]:
+    """Ask each device's agent what it holds.
 
     Parameters
     ----------
@@ -72,16 +73,66 @@ def next_epoch(addresses: Mapping[str, str], credentials: Credentials | None = N
     Raises
     ------
     DeployError
-        If an agent does not answer.
+        If an agent does not answer, or is another device's.
     """
-    highest = 0
+    answers = {}
     for device, address in addresses.items():
         try:
             with AgentClient(address, credentials=credentials, device=device) as client:
-                highest = max([highest, *(held.epoch for held in client.status().held)])
+                answers[device] = client.status()
         except AgentError as error:
             raise DeployError(f"device {device!r}: {error}") from error
-    return highest + 1
+        if answers[device].device != device:
+            raise DeployError(
+                f"device {device!r}: the agent at {address} is {answers[device].device!r}; give the right --agent"
+            )
+    return answers
+
+
+def next_epoch(addresses: Mapping[str, str], credentials: Credentials | None = None) -> int:
+    """Give an epoch above all that the agents hold; arguments and errors as ``ask``."""
+    return 1 + _highest(ask(addresses, credentials))
+
+
+def deploy_once(
+    deployment: Deployment, addresses: Mapping[str, str], progress: Progress | None = None,
+    credentials: Credentials | None = None,
+) -> Deployment:  # fmt: skip
+    """Deploy a plan where it is not yet, and complete a deployment of it that broke off.
+
+    Where all that the agents hold under the highest epoch is this very plan, it is deployed under that epoch, which
+    changes nothing where it is active already; else under a new one. Arguments and errors as ``deploy``.
+
+    Returns
+    -------
+    Deployment
+        The plan under the epoch at which it is now active.
+    """
+    answers = ask({device: addresses[device] for device in deployment.assignments if device in addresses}, credentials)
+    highest = _highest(answers)
+    holders = {h.plan for status in answers.values() for h in status.held if h.epoch == highest}
+    chosen = deployment.at(highest) if holders == {deployment.plan} else None
+    if chosen is None or not _fits(chosen, addresses, credentials):
+        chosen = deployment.at(highest + 1)
+    deploy(chosen, addresses, progress, credentials)
+    return chosen
+
+
+def _fits(deployment: Deployment, addresses: Mapping[str, str], credentials: Credentials | None) -> bool:
+    """Say whether the agents hold, under that epoch, nothing but this: the same addresses and threads, too."""
+    for device, share in _shares(deployment, addresses).items():
+        with AgentClient(addresses[device], credentials=credentials, device=device) as client:
+            try:
+                client.stage(share)
+            except WrongState:
+                return False
+            except AgentError as error:
+                raise DeployError(f"device {device!r}: {error}") from error
+    return True
+
+
+def _highest(answers: Mapping[str, AgentStatus]) -> int:
+    return max((held.epoch for status in answers.values() for held in status.held), default=0)
 
 
 def deploy(
@@ -110,9 +161,7 @@ def deploy(
         If a device has no address, does not answer or declines; the message names each such device.
     """
     tell = progress or _tell_nobody
-    if absent := sorted(deployment.assignments.keys() - addresses.keys()):
-        raise DeployError(f"no address is given for device {', '.join(map(repr, absent))}; name host:port for each")
-    shares = {device: _addressed(deployment, device, addresses) for device in deployment.assignments}
+    shares = _shares(deployment, addresses)
     with ExitStack() as stack:
         clients = _clients(stack, shares, addresses, credentials, DeployError)
         with ThreadPoolExecutor(len(clients), thread_name_prefix="deploy") as pool:
@@ -192,6 +241,12 @@ def _clients(
         raise failure(str(error)) from error
 
 
+def _shares(deployment: Deployment, addresses: Mapping[str, str]) -> dict[str, Assignment]:
+    if absent := sorted(deployment.assignments.keys() - addresses.keys()):
+        raise DeployError(f"no address is given for device {', '.join(map(repr, absent))}; name host:port for each")
+    return {device: _addressed(deployment, device, addresses) for device in deployment.assignments}
+
+
 def _addressed(deployment: Deployment, device: str, addresses: Mapping[str, str]) -> Assignment:
     """Give a device's share with the other devices' addresses and with what they will send to it."""
     return msgspec.structs.replace(
@@ -210,15 +265,19 @@ def _prepare(client: AgentClient, share: Assignment, blobs: Mapping[str, bytes],
     tell(share.device, "stage")
     for sha256, start in client.stage(share).items():
         blob = blobs[sha256]
-        tell(share.device, f"upload {len(blob) - start} of {len(blob)} bytes")
+
+        def sent(done: int, whole: int = len(blob)) -> None:
+            tell(share.device, f"upload: {done} of {whole} bytes are sent")
+
+        sent(start)
         try:
-            client.put_blob(blob, start=start)
+            client.put_blob(blob, sent, start=start)
         except BadBlob:
             if not start:
                 raise
             # What an upload had left there was damaged, by a power cut for one.
-            tell(share.device, f"upload {len(blob)} of {len(blob)} bytes")
-            client.put_blob(blob)
+            sent(0)
+            client.put_blob(blob, sent)
     tell(share.device, "prepare")
     client.prepare(share.plan, share.epoch, _PREPARE_TIMEOUT_S)
 

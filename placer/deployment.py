@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from placer.errors import DeployError
 
@@ -74,6 +77,11 @@ class Deployment:
                 raise DeployError(
                     f"segment {segment.name!r} says its blob has {segment.blob_bytes} bytes; it has {len(data)}"
                 )
+
+    def at(self, epoch: int) -> Deployment:
+        """Give the same plan under another epoch."""
+        shares = {d: msgspec.structs.replace(share, epoch=epoch) for d, share in self.assignments.items()}
+        return dataclasses.replace(self, epoch=epoch, assignments=shares)
 
     def flow(self, name: str) -> FlowSpec:
         """Find a flow.

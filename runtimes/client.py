@@ -31,12 +31,28 @@ _GRACE_S = 1.0
 
 
 class HeldPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan that an agent holds; ``state`` is staged, prepared, active, previous or lost."""
+    """A plan that an agent holds.
+
+    Parameters
+    ----------
+    plan, epoch
+        Which one.
+    state
+        staged, prepared, active, previous or lost.
+    segments
+        What runs here.
+    devices
+        The devices that its flows here pass, this one among them.
+    sources
+        The flows that begin here.
+    """
 
     plan: str
     epoch: int
     state: str
     segments: tuple[str, ...]
+    devices: tuple[str, ...]
+    sources: tuple[str, ...]
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,15 +185,29 @@ class AgentClient:
         """Make a prepared plan the one that new requests follow."""
         self._call(self._agent.Activate, agent_pb2.PlanEpoch(plan=plan, epoch=epoch))
 
-    def rollback(self, epoch: int) -> str:
-        """Make the previous plan active again under a new, higher epoch; returns the plan's identity."""
-        return str(self._call(self._agent.Rollback, agent_pb2.RollbackRequest(epoch=epoch)).plan)
+    def rollback(self, epoch: int, plan: str = "") -> str:
+        """Make a held plan active under a new, higher epoch: the previous one, or the one of that identity.
+
+        Returns
+        -------
+        str
+            The plan's identity.
+        """
+        return str(self._call(self._agent.Rollback, agent_pb2.RollbackRequest(epoch=epoch, plan=plan)).plan)
 
     def status(self) -> AgentStatus:
         """Ask which plans the agent holds."""
         reply = self._call(self._agent.Status, agent_pb2.StatusRequest())
         held = tuple(
-            HeldPlan(plan=h.plan, epoch=h.epoch, state=h.state, segments=tuple(h.segments)) for h in reply.held
+            HeldPlan(
+                plan=h.plan,
+                epoch=h.epoch,
+                state=h.state,
+                segments=tuple(h.segments),
+                devices=tuple(h.devices),
+                sources=tuple(h.sources),
+            )
+            for h in reply.held
         )
         return AgentStatus(
             device=reply.device, version=reply.version, held=held,

@@ -79,14 +79,21 @@ class AgentServicer:
 
     @answers
     def rollback(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Switch back to the previous plan."""
-        return agent_pb2.RollbackReply(plan=self._epochs.rollback(request.epoch).assignment.plan)
+        """Switch back to a plan that is held."""
+        return agent_pb2.RollbackReply(plan=self._epochs.rollback(request.epoch, request.plan).assignment.plan)
 
     @answers
     def status(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Say what is held and how much is under way."""
         held = [
-            agent_pb2.StatusReply.Held(plan=a.plan, epoch=a.epoch, state=state, segments=[s.name for s in a.segments])
+            agent_pb2.StatusReply.Held(
+                plan=a.plan,
+                epoch=a.epoch,
+                state=state,
+                segments=[s.name for s in a.segments],
+                devices=sorted({a.device, *(d for f in a.flows for d in f.devices)}),
+                sources=[f.name for f in a.flows if f.source == a.device],
+            )
             for a, state in self._epochs.states()
         ]
         return agent_pb2.StatusReply(

@@ -189,27 +189,36 @@ class Epochs:
             if epoch > self._active:
                 self._switch(self._loaded[epoch])
 
-    def rollback(self, epoch: int) -> LoadedPlan:
-        """Let new requests follow the previous plan, under a new epoch.
+    def rollback(self, epoch: int, plan: str = "") -> LoadedPlan:
+        """Let new requests follow a plan that is held as the previous or the active one, under a new epoch.
+
+        Parameters
+        ----------
+        epoch
+            The new one.
+        plan
+            Which plan; the previous one if not given.
 
         Raises
         ------
         WrongState
-            If there is no previous plan, or the epoch is not above all that are held.
+            If there is no such plan, or the epoch is not above all that are held.
         Exhausted
             If the disk has no room to remember it; the active plan then serves on.
         """
         with self._lock:
-            previous = self._loaded.get(self._previous)
-            if previous is None:
-                raise WrongState(f"device {self.device!r} holds no previous plan to go back to")
+            held = (self._loaded.get(self._previous), self._loaded.get(self._active))
+            found = next((p for p in held if p is not None and p.assignment.plan == plan), None) if plan else held[0]
+            if found is None:
+                raise WrongState(
+                    f"device {self.device!r} holds no {f'plan {plan!r}' if plan else 'previous plan'} to go back to"
+                )
             highest = max(assignment.epoch for assignment, _ in self.states())
             if epoch <= highest:
                 raise WrongState(f"epoch {epoch} is not above {highest}, the highest on device {self.device!r}")
-            renewed = msgspec.structs.replace(previous.assignment, epoch=epoch)
-            loaded = LoadedPlan(renewed, previous.sessions)
-            self._switch(loaded)
-            return loaded
+            renewed = LoadedPlan(msgspec.structs.replace(found.assignment, epoch=epoch), found.sessions)
+            self._switch(renewed)
+            return renewed
 
     @property
     def active(self) -> LoadedPlan | None:

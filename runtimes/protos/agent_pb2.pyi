@@ -62,10 +62,12 @@ class ActivateReply(_message.Message):
     def __init__(self) -> None: ...
 
 class RollbackRequest(_message.Message):
-    __slots__ = ("epoch",)
+    __slots__ = ("epoch", "plan")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
     epoch: int
-    def __init__(self, epoch: _Optional[int] = ...) -> None: ...
+    plan: str
+    def __init__(self, epoch: _Optional[int] = ..., plan: _Optional[str] = ...) -> None: ...
 
 class RollbackReply(_message.Message):
     __slots__ = ("plan",)
@@ -80,16 +82,20 @@ class StatusRequest(_message.Message):
 class StatusReply(_message.Message):
     __slots__ = ("device", "version", "held", "open_requests", "last_sequence", "trouble")
     class Held(_message.Message):
-        __slots__ = ("plan", "epoch", "state", "segments")
+        __slots__ = ("plan", "epoch", "state", "segments", "devices", "sources")
         PLAN_FIELD_NUMBER: _ClassVar[int]
         EPOCH_FIELD_NUMBER: _ClassVar[int]
         STATE_FIELD_NUMBER: _ClassVar[int]
         SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+        DEVICES_FIELD_NUMBER: _ClassVar[int]
+        SOURCES_FIELD_NUMBER: _ClassVar[int]
         plan: str
         epoch: int
         state: str
         segments: _containers.RepeatedScalarFieldContainer[str]
-        def __init__(self, plan: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[str] = ..., segments: _Optional[_Iterable[str]] = ...) -> None: ...
+        devices: _containers.RepeatedScalarFieldContainer[str]
+        sources: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, plan: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[str] = ..., segments: _Optional[_Iterable[str]] = ..., devices: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]

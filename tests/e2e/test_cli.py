@@ -83,9 +83,46 @@ def test_a_plan_is_deployed_and_run(planned, agents):
     assert all(row["requests"] == 3 and row["measured_s"] > 0 for row in ran.document["rows"])
     with np.load(planned.folder / "y.npz") as outputs:
         np.testing.assert_allclose(outputs["y"], whole_model(planned), rtol=1e-4, atol=1e-5)
+    # It is there already, so nothing changes; with other threads it is another deployment.
     again = planned.placer("deploy", "plan.json", *at(agents))
     assert again.code == 0
-    assert "as epoch 2" in again.out
+    assert "as epoch 1" in again.out
+    assert "as epoch 2" in planned.placer("deploy", "plan.json", *at(agents), "--threads", 2).out
+
+
+def test_what_is_served_is_told_and_left_for_the_plan_before(planned, agents):
+    planned.site("deadline_s: 1", "deadline_s: 0.9")
+    assert planned.placer("plan", "site.yaml", "-o", "second.json").code == 0
+    nothing = planned.placer("status", "plan.json", *at(agents), "--json")
+    assert (nothing.code, nothing.document["serves"]) == (4, False)
+    assert "device 'camera' serves no plan" in nothing.err
+    lonely = planned.placer("rollback", "plan.json", *at(agents))
+    assert (lonely.code, lonely.out) == (4, "")
+    assert "no device holds a plan from before" in lonely.err
+    first = planned.placer("deploy", "plan.json", *at(agents), "--json").document
+    second = planned.placer("deploy", "second.json", *at(agents), "--json").document
+    assert (first["epoch"], second["epoch"]) == (1, 2)
+    told = planned.placer("status", "second.json", *at(agents))
+    assert told.code == 0
+    assert f"Plan {second['plan']} is served by all of its devices." in told.out
+    assert f"previous {first['plan']} at 1" in " ".join(told.out.split())
+    for _ in range(2):
+        back = planned.placer("rollback", "second.json", *at(agents), "--json")
+        assert (back.code, back.err) == (0, "")
+        assert back.document == {"plan": first["plan"], "epoch": 3, "devices": ["box", "camera"]}
+    assert planned.placer("status", "plan.json", *at(agents), "--json").document["serves"]
+    left = planned.placer("status", "second.json", *at(agents), "--json")
+    assert (left.code, len(left.document["reasons"])) == (4, 2)
+    agents.process("box").kill()
+    half = planned.placer("status", "plan.json", *at(agents), "--json")
+    assert half.code == 4
+    assert [bool(device["error"]) for device in half.document["devices"]] == [
+        device["device"] == "box" for device in half.document["devices"]
+    ]
+    refused = planned.placer("rollback", "plan.json", *at(agents))
+    assert refused.code == 4
+    assert "nothing has changed" in refused.err
+    assert "'box'" in refused.err
 
 
 def test_a_plan_runs_on_agents_of_this_machine(planned):
