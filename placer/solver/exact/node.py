@@ -30,6 +30,8 @@ _FIRST_WINDOW = 1e-3
 _GROWTH = 4.0
 _BEAM = 64
 _WIDE = 0.03
+_MUCH = 0.1
+"""Share of what is left to prove from which on the charge of a device is decided before anything is listed."""
 _MANY = 2_000
 _BUDGET = 10_000
 """Work of one pass; where more is needed the part is split, for multipliers fit its halves better."""
@@ -51,6 +53,8 @@ class NodeResult:
     labels: int
     split: int | None = None
     """Where to split the part if need be: an op whose place prices leave undecided, or one in a block too large."""
+    device: int | None = None
+    """The device to decide on first, if nothing was listed for its sake."""
 
 
 @dataclass(slots=True)
@@ -66,6 +70,10 @@ class _Run:
     labels: int = 0
     stuck: int | None = None
     """A block with more ways than there was work for."""
+
+    def left(self, gap: float) -> bool:
+        """Whether there is anything left to prove: a way must be near the bound, or the bound at the cutoff."""
+        return self.lower < self.cutoff * (1.0 if self.way is None else 1 - gap)
 
 
 class NodeSolver:
@@ -89,7 +97,7 @@ class NodeSolver:
                     rows[:count] += n.segment_s[:, None] * n.rows.latency
             self.joint_rows.append(rows)
 
-    def solve(self, room: Room, spent: Array, start: Array, cutoff: float, gap: float) -> NodeResult:
+    def solve(self, room: Room, spent: Array, start: Array, cutoff: float, gap: float, charges: Array) -> NodeResult:
         """Find the best choice within a room.
 
         Parameters
@@ -102,6 +110,8 @@ class NodeSolver:
             Choices of at least this objective are of no interest.
         gap
             A choice within this share above the bound is good enough.
+        charges
+            (P,) what the first op at each place adds to the objective, as long as the part has not decided on that.
         """
         n = self.numbers
         limit = n.rows.limit
@@ -109,6 +119,9 @@ class NodeSolver:
         def at(multipliers: Array) -> Bound:
             return self.bounder.at(room, multipliers, spent)
 
+        device = self._dear(at, start, cutoff, charges)
+        if device is not None:
+            return NodeResult(-np.inf, None, np.inf, start, 0, device=device)
         bound = raise_bound(at, start, limit, cutoff)
         if bound.value >= cutoff or self._impossible(room, spent):
             value = bound.value if bound.value >= cutoff else np.inf
@@ -125,11 +138,11 @@ class NodeSolver:
             return self._result(run, split)
         if np.isfinite(cutoff):
             self._sketch(run, scale, ceiling)
-        if run.lower < run.cutoff * (1 - gap):
+        if run.left(gap):
             run.bound = sharpen(run.bound, self.finder, run.cutoff, scale, self.stop)
             run.lower = max(run.lower, run.bound.value)
         window = max(_FIRST_WINDOW, 0.5 * gap) * scale
-        while run.lower < run.cutoff * (1 - gap) and not self.stop():
+        while run.left(gap) and not self.stop():
             top = min(run.cutoff, run.lower + window)
             run.stuck = None
             complete = self._pass(run, top + _ROUNDING * scale, None, False)
@@ -139,6 +152,20 @@ class NodeSolver:
             run.lower = np.inf if top >= ceiling else top
             window *= _GROWTH
         return self._result(run, split)
+
+    def _dear(self, at: Callable[[Array], Bound], start: Array, cutoff: float, charges: Array) -> int | None:
+        """Find the dearest undecided device on a cheapest way, if it costs much of what is left to prove."""
+        if not charges.any() or not np.isfinite(cutoff):
+            return None
+        n, bound = self.numbers, at(start)
+        if not bound.value < cutoff:
+            return None
+        on_way = zip(self.bounder.joints, bound.path(), strict=True)
+        working = [p for v, p in on_way if v != NOWHERE and n.seconds[v, p] > 0]
+        dearest = max(working, key=lambda p: float(charges[p]), default=None)
+        if dearest is None or charges[dearest] <= _MUCH * (cutoff - bound.value):
+            return None
+        return int(n.device_of[dearest])
 
     def _inside(self, room: Room, block: int | None) -> int | None:
         """Pick the op with most work in a block that has too many ways, among those with places to choose from."""

@@ -2,14 +2,17 @@
 
 Each part of the search is solved by `placer.solver.exact.node`, and what it finds is judged by the referee. Where
 the referee's value is above the part's bound, or a rule is broken, the part is split by the first of these that
-applies: an undecided item that the choice uses (pay it at once, or do without it); a colocated group (one part per
-device); an op's place (keep it, or forbid it). Every split covers the part, so the least bound is the flow's.
+applies: an undecided item that the choice uses (pay it at once, or do without it); a memory that only the largest
+workspace exceeds (reserve that much, or do without ops that work with as much); a colocated group (one part per
+device); an op's place (keep it, or forbid it). Every split covers the part, so the least bound is the flow's. Where
+the cheapest way of a part's bound switches on a device that costs much of what is left to prove, the part is split
+by it at once, before any way is listed.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +23,7 @@ from placer.solver.exact.measure import BlockMeter
 from placer.solver.exact.node import NodeSolver
 from placer.solver.exact.numbers import with_rows
 from placer.solver.exact.prices import Room
+from placer.solver.exact.rows import SLACK
 from placer.solver.exact.structure import NOWHERE, Block
 
 if TYPE_CHECKING:
@@ -31,6 +35,12 @@ if TYPE_CHECKING:
     from placer.solver.exact.rows import Array
 
 
+_ENOUGH = 0.25
+"""Share of the gap by which a part's bound may stay below the best choice."""
+_NODE_GAP = 0.2
+"""Share of it by which the bound may stay below the part's own best way: less, so that such a part is done."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A part of the search: what may still be chosen, and the items it pays for."""
@@ -38,6 +48,8 @@ class Part:
     room: Room
     paid_devices: frozenset[int] = frozenset()
     paid_links: frozenset[int] = frozenset()
+    workspaces: tuple[tuple[int, float], ...] = ()
+    """(device, bytes) of memory that is kept free for the largest workspace there."""
 
 
 @dataclass(slots=True)
@@ -50,6 +62,8 @@ class Search:
     progress: Callable[[float, float], None] | None = None
     choice: tuple[int, ...] | None = None
     objective: float = np.inf
+    rows: frozenset[int] = frozenset()
+    """Rows to begin with beside the objective and the deadline; those that choices broke are added."""
     parts: int = 0
     labels: int = 0
     _closed: float = np.inf
@@ -77,11 +91,13 @@ class Search:
         active[0] = True
         if n.flow.flow.deadline_s is not None:
             active[1] = True
+        active[[r for r in self.rows if r < n.rows.count]] = True
         while True:
             grown = self._with_active(active)
             if grown is None:
                 return
             active |= grown
+            self.rows |= {int(r) for r in np.flatnonzero(grown)}
 
     def _with_active(self, active: Flags) -> Flags | None:
         """Search with some rows; return the rows that must be added because a choice broke them, or nothing."""
@@ -100,7 +116,9 @@ class Search:
             if value >= self._enough():
                 break
             spent = self._spent(n, part)
-            result = solver.solve(part.room, spent, multipliers, self._enough(), self.gap)
+            charges = n.rows.idle_rows[n.device_of, 0].copy()
+            charges[np.isin(n.device_of, list(part.paid_devices))] = 0.0
+            result = solver.solve(part.room, spent, multipliers, self._enough(), _NODE_GAP * self.gap, charges)
             self.parts += 1
             self.labels += result.labels
             heapq.heappop(self._queue)
@@ -113,7 +131,7 @@ class Search:
 
     def _enough(self) -> float:
         """Parts whose bound is at least this cannot hold anything that matters."""
-        return self.objective - 0.25 * self.gap * abs(self.objective) if np.isfinite(self.objective) else np.inf
+        return self.objective - _ENOUGH * self.gap * abs(self.objective) if np.isfinite(self.objective) else np.inf
 
     def _push(self, value: float, part: Part, multipliers: Array) -> None:
         self._pushed += 1
@@ -128,6 +146,8 @@ class Search:
             spent += n.rows.idle_rows[d]
         for k in part.paid_links:
             spent += n.rows.tail_rows[k]
+        for d, size in part.workspaces:
+            spent += n.rows.weights[:, d] * size
         return spent
 
     def _settle(self, result: NodeResult, value: float, part: Part, active: Flags) -> Flags | None:
@@ -136,6 +156,8 @@ class Search:
         if result.places is None:
             if bound >= self._enough():
                 self._close(bound)
+            elif result.device is not None:
+                self._split_device(part, bound, result, result.device)
             else:
                 self._split_op(part, bound, result, None)
             return None
@@ -151,8 +173,10 @@ class Search:
             if broken.any():
                 self._close(bound)
                 return broken
-        if not self._split_item(part, bound, result, judged) and not self._split_group(part, bound, result, judged):
-            self._split_op(part, bound, result, (result.places, judged))
+        for split in (self._split_item, self._split_memory, self._split_group):
+            if split(part, bound, result, judged):
+                return None
+        self._split_op(part, bound, result, (result.places, judged))
         return None
 
     def _broken_rows(self, places: tuple[int, ...], judged: Evaluation) -> Flags:
@@ -164,6 +188,8 @@ class Search:
         devices, links = _used(n, judged)
         rows = rows + sum((n.rows.idle_rows[d] for d in devices), np.zeros(n.rows.count))
         rows = rows + sum((n.rows.tail_rows[k] for k in links), np.zeros(n.rows.count))
+        for d, size in enumerate(self._workspaces(places)):
+            rows = rows + n.rows.weights[:, d] * size
         broken: Flags = rows > n.rows.limit
         return broken
 
@@ -178,16 +204,55 @@ class Search:
         if not charges:
             return False
         _, kind, item = max(charges)
-        available, allowed = part.room.available.copy(), part.room.links.copy()
         if kind == 0:
-            available &= ~((n.device_of == item)[None, :] & (n.seconds > 0))
-            paid = Part(part.room, part.paid_devices | {item}, part.paid_links)
-        else:
-            allowed[item] = False
-            paid = Part(part.room, part.paid_devices, part.paid_links | {item})
-        self._push(bound, paid, result.multipliers)
-        self._push(bound, Part(Room(available, allowed), part.paid_devices, part.paid_links), result.multipliers)
+            self._split_device(part, bound, result, item)
+            return True
+        allowed = part.room.links.copy()
+        allowed[item] = False
+        self._push(bound, replace(part, paid_links=part.paid_links | {item}), result.multipliers)
+        self._push(bound, replace(part, room=Room(part.room.available, allowed)), result.multipliers)
         return True
+
+    def _split_device(self, part: Part, bound: float, result: NodeResult, device: int) -> None:
+        """Pay for a device, or do without it."""
+        n = self.numbers
+        available = part.room.available & ~((n.device_of == device)[None, :] & (n.seconds > 0))
+        self._push(bound, replace(part, paid_devices=part.paid_devices | {device}), result.multipliers)
+        self._push_within(part, bound, result, available)
+
+    def _split_memory(self, part: Part, bound: float, result: NodeResult, judged: Evaluation) -> bool:
+        """Reserve memory for the largest workspace on a device, or do without the ops that work with as much.
+
+        The row of a memory holds weights alone. If some op that works with at least w bytes is there, w bytes less
+        are left for them; the choice found does not fit in there, and the other part has none of these ops.
+        """
+        n = self.numbers
+        assert result.places is not None
+        at = np.array(result.places)
+        reserved = dict(part.workspaces)
+        for d, size in enumerate(self._workspaces(result.places)):
+            room = n.index.devices[d].memory_bytes
+            if room is None or judged.memory_bytes[d] <= room or size <= reserved.get(d, 0.0):
+                continue
+            held = float(n.rows.weights_bytes[n.device_of[at] == d].sum())
+            if held + size <= room * (1 + 2 * SLACK):
+                # Weights counted in part make it more than that: no reserve excludes this choice.
+                continue
+            spared = np.array([op.workspace_bytes >= size for op in n.flow.flow.ops])
+            available = part.room.available & ~(spared[:, None] & (n.device_of == d)[None, :])
+            kept = replace(part, workspaces=tuple((reserved | {d: size}).items()))
+            self._push(bound, kept, result.multipliers)
+            self._push_within(part, bound, result, available)
+            return True
+        return False
+
+    def _workspaces(self, places: tuple[int, ...]) -> list[float]:
+        """Bytes of the largest workspace of a choice on each device."""
+        largest = [0.0] * len(self.numbers.index.devices)
+        for op, p in zip(self.numbers.flow.flow.ops, places, strict=True):
+            d = int(self.numbers.device_of[p])
+            largest[d] = max(largest[d], op.workspace_bytes)
+        return largest
 
     def _split_group(self, part: Part, bound: float, result: NodeResult, judged: Evaluation) -> bool:
         """Put a torn colocated group onto each device in turn."""
@@ -200,8 +265,7 @@ class Search:
                     available = part.room.available.copy()
                     available[ops] &= n.device_of == d
                     if available[ops].any(axis=1).all():
-                        room = Room(available, part.room.links)
-                        self._push(bound, Part(room, part.paid_devices, part.paid_links), result.multipliers)
+                        self._push_within(part, bound, result, available)
                 return True
         return False
 
@@ -232,8 +296,11 @@ class Search:
         """Push the part in which op v has only the allowed places."""
         available = part.room.available.copy()
         available[v] &= allowed
-        room = Room(available, part.room.links)
-        self._push(bound, Part(room, part.paid_devices, part.paid_links), result.multipliers)
+        self._push_within(part, bound, result, available)
+
+    def _push_within(self, part: Part, bound: float, result: NodeResult, available: Flags) -> None:
+        """Push a part with less to choose from."""
+        self._push(bound, replace(part, room=Room(available, part.room.links)), result.multipliers)
 
     def _judge_last(self, part: Part) -> None:
         """Ask the referee about the only choice that a part has left."""

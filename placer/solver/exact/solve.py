@@ -41,6 +41,8 @@ class FlowSolution:
     seconds: float
     interrupted: bool
     """Whether Ctrl-C ended the search."""
+    rows: frozenset[int]
+    """Positions of the rows that choices broke: to begin with where the same rules meet other costs."""
 
     @property
     def gap(self) -> float:
@@ -56,6 +58,8 @@ def solve_flow(
     gap: float = 1e-6,
     seed: int = 0,
     progress: Callable[[float, float], None] | None = None,
+    start: Choice | None = None,
+    rows: frozenset[int] = frozenset(),
 ) -> FlowSolution:
     """Find the best choice for a problem's only flow and prove it.
 
@@ -73,6 +77,10 @@ def solve_flow(
         Kept for callers that pass one to every solver: this one draws no random numbers.
     progress
         Called with (objective, bound) as the search goes on.
+    start
+        A choice known beforehand; passed over if it breaks a rule.
+    rows
+        `FlowSolution.rows` of a problem with the same rules, to search with them from the outset.
 
     Raises
     ------
@@ -85,6 +93,11 @@ def solve_flow(
     search = Search(
         build_numbers(index, index.flows[flow]), gap, lambda: time.perf_counter() - begin > time_limit_s, progress
     )
+    search.rows = rows
+    if start is not None:
+        known = evaluate(index, (start,))
+        if known.feasible:
+            search.choice, search.objective = start, known.objective
     interrupted = False
     try:
         search.run()
@@ -92,7 +105,7 @@ def solve_flow(
         interrupted = True
     bound = search.bound
     seconds = time.perf_counter() - begin
-    found = (search.parts, search.labels, seconds, interrupted)
+    found = (search.parts, search.labels, seconds, interrupted, search.rows)
     if search.choice is None:
         refuted = bound == math.inf and not (interrupted or search.stop())
         return FlowSolution(None, math.inf, bound, "infeasible" if refuted else "unknown", *found)

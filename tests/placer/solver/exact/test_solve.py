@@ -298,3 +298,43 @@ def test_several_flows_are_refused() -> None:
     problem = random_problem(1, flows=2)
     with pytest.raises(ValueError, match="one flow, not 2"):
         solve_flow(ProblemIndex(problem))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_start_and_rows_known_beforehand_change_no_answer(seed: int) -> None:
+    problem = drawn_problem(seed)
+    index = ProblemIndex(problem)
+    plain = solve_flow(index)
+    rng = random.Random(seed)
+    start = tuple(rng.randrange(len(op.options)) for op in problem.flows[0].ops)
+    for known in (start, plain.choice):
+        again = solve_flow(index, start=known, rows=plain.rows)
+        assert again.status == plain.status
+        if plain.choice is not None:
+            assert again.objective == pytest.approx(plain.objective, rel=1e-6, abs=1e-15)
+
+
+@pytest.mark.parametrize("gap", [1e-2, 1e-1])
+def test_a_wide_gap_is_kept_and_ends_no_later(gap: float) -> None:
+    for seed in range(20):
+        index = ProblemIndex(drawn_problem(seed))
+        close, wide = solve_flow(index), solve_flow(index, gap=gap)
+        if close.choice is not None:
+            assert wide.gap <= gap
+            assert wide.bound <= close.objective * (1 + 1e-6)
+            assert wide.parts <= close.parts + 2
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_workspaces_that_exceed_a_memory_are_kept_out(seed: int) -> None:
+    rng = random.Random(seed)
+    problem = _chain(seed, ops=6, devices=2)
+    flow = problem.flows[0]
+    ops = tuple(
+        replace(op, weights_bytes=rng.choice([0.0, 1.0, 2.0]), workspace_bytes=rng.choice([0.0, 2.0, 3.0, 5.0]))
+        if len(op.options) > 1
+        else op
+        for op in flow.ops
+    )
+    devices = tuple(replace(d, memory_bytes=rng.choice([5.0, 6.5, 8.0, 10.0])) for d in problem.devices)
+    assert_like_brute_force(replace(problem, devices=devices, flows=(replace(flow, ops=ops),)))
