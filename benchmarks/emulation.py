@@ -138,8 +138,8 @@ def make_plan(cell: Cell, rate_hz: float) -> Plan:
             ),
         ),
     )  # fmt: skip
-    graph = graphs[flow.name]
     stage = site.flows[0].stages[0]
+    graph = graphs[flow.name].stages[stage.name]
     model = Model(
         flow=flow.name, stage=stage.name, path=str(graph.path), sha256=graph.sha256, inputs=dict(stage.inputs)
     )

@@ -27,7 +27,7 @@ def main(site: Path) -> None:
     models = placer.load_models(plan)
     inputs = {
         tensor.name: np.random.default_rng(0).random(tensor.shape).astype(tensor.dtype)
-        for tensor in models[flow.name].inputs
+        for tensor in models[flow.name].client_inputs
     }
     deployment = placer.assign(plan, models)
     with placer.local_agents(sorted(deployment.assignments)) as addresses:

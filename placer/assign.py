@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,10 @@ from placer.build import SINK, SOURCE
 from placer.cut import cut
 from placer.deployment import Deployment
 from placer.errors import ProblemError
-from placer.planning import read_model
-from runtimes.assignment import Assignment, FlowSpec, Route, SegmentSpec, TensorSpec
+from placer.messages import released_by
+from placer.planning import read_flow
+from profiles import Flow, Stage
+from runtimes.assignment import Assignment, ConditionSpec, FlowSpec, Route, SegmentSpec, TensorSpec
 from runtimes.datatypes import datatype_of
 
 if TYPE_CHECKING:
@@ -21,15 +24,21 @@ if TYPE_CHECKING:
 
     from placer.agent_energy import FlowEnergy
     from placer.cut import Part
-    from placer.graph import ModelGraph, Tensor
-    from placer.plan import FlowPlan, Model, Plan
+    from placer.flow_graph import Condition, FlowGraph
+    from placer.graph import Tensor
+    from placer.plan import FlowPlan, Plan, Segment
 
 _MESSAGE_MARGIN_BYTES = 1 << 20
 """Room for names, shapes and parameters beside a message's tensors."""
 
 
-def load_models(plan: Plan) -> dict[str, ModelGraph]:
+def load_models(plan: Plan) -> dict[str, FlowGraph]:
     """Read the models of a plan again and check that they are the files it was made for.
+
+    Returns
+    -------
+    dict
+        Each flow's stages, joined, by flow.
 
     Raises
     ------
@@ -38,19 +47,10 @@ def load_models(plan: Plan) -> dict[str, ModelGraph]:
     """
     if not plan.models:
         raise ProblemError("the plan was made from a bare problem and names no model files, so it cannot be deployed")
-    graphs = {}
-    for model in plan.models:
-        graph = read_model(model.path, model.inputs)
-        if graph.sha256 != model.sha256:
-            raise ProblemError(
-                f"{model.path}: has changed since the plan was made (sha256 {graph.sha256[:12]}..., the plan has "
-                f"{model.sha256[:12]}...); run `placer plan` again"
-            )
-        graphs[model.flow] = graph
-    return graphs
+    return {flow: _load(plan, flow) for flow in dict.fromkeys(model.flow for model in plan.models)}
 
 
-def assign(plan: Plan, graphs: Mapping[str, ModelGraph], *, epoch: int = 1, threads: int = 1) -> Deployment:
+def assign(plan: Plan, graphs: Mapping[str, FlowGraph], *, epoch: int = 1, threads: int = 1) -> Deployment:
     """Cut the models of a plan and write each device's assignment.
 
     Parameters
@@ -58,7 +58,7 @@ def assign(plan: Plan, graphs: Mapping[str, ModelGraph], *, epoch: int = 1, thre
     plan
         A plan with models.
     graphs
-        The model of each flow, from `load_models` or from planning.
+        Each flow's stages, joined: from `load_models` or from planning.
     epoch
         The plan's turn on the site: above that of every plan deployed there before.
     threads
@@ -70,37 +70,40 @@ def assign(plan: Plan, graphs: Mapping[str, ModelGraph], *, epoch: int = 1, thre
         A model does not fit the plan.
     """
     segments: defaultdict[str, list[SegmentSpec]] = defaultdict(list)
+    conditions: defaultdict[str, list[ConditionSpec]] = defaultdict(list)
     routes: defaultdict[str, list[Route]] = defaultdict(list)
     flows: defaultdict[str, list[FlowSpec]] = defaultdict(list)
     blobs: dict[str, bytes] = {}
     largest_bytes = 0
     energies = agent_energy(plan)
-    for model in plan.models:
-        flow, graph, energy = plan.flow(model.flow), graphs[model.flow], energies[model.flow]
-        parts = _parts(flow, model, graph)
-        for segment, part, power_w in zip(flow.segments, parts, energy.power_w, strict=True):
+    for flow in plan.flows:
+        graph, energy = graphs[flow.name], energies[flow.name]
+        power_w = dict(zip((s.name for s in flow.segments), energy.power_w, strict=True))
+        for segment, stage, part in _parts(flow, graph):
             blobs[part.sha256] = part.blob
             segments[segment.device].append(
                 SegmentSpec(
                     name=segment.name,
                     flow=flow.name,
-                    runtime=graph.format,  # type: ignore[arg-type]
+                    runtime=graph.stages[stage].format,  # type: ignore[arg-type]
                     blob=part.sha256,
                     blob_bytes=len(part.blob),
-                    inputs=_specs(part.inputs),
-                    outputs=_specs(part.outputs),
+                    inputs=_specs(graph, part.inputs, stage),
+                    outputs=_specs(graph, part.outputs, stage),
                     threads=threads,
-                    power_w=power_w,
+                    power_w=power_w[segment.name],
                 )
             )
+            largest_bytes = max(largest_bytes, _size(part.inputs), _size(part.outputs))
+        for condition in graph.conditions.values():
+            conditions[flow.assignment[condition.name][0]].append(_condition_spec(flow, graph, condition))
         spec = _flow_spec(flow, graph, energy)
         for device in spec.devices:
             flows[device].append(spec)
-        for sender, route in _routes(plan, flow, model, energy):
+        for sender, route, size in _routes(plan, flow, graph, energy):
             routes[sender].append(route)
-            largest_bytes = max(largest_bytes, sum(graph.tensors[name].bytes for name in route.tensors))
-        for tensors in (graph.inputs, graph.outputs, *(p.inputs for p in parts), *(p.outputs for p in parts)):
-            largest_bytes = max(largest_bytes, sum(t.bytes for t in tensors))
+            largest_bytes = max(largest_bytes, size)
+        largest_bytes = max(largest_bytes, _size(graph.inputs), _size(graph.outputs))
     devices = [d.name for d in plan.problem.devices if d.name in flows]
     return Deployment(
         plan=plan.identity,
@@ -112,6 +115,7 @@ def assign(plan: Plan, graphs: Mapping[str, ModelGraph], *, epoch: int = 1, thre
                 device=device,
                 flows=tuple(flows[device]),
                 segments=tuple(segments[device]),
+                conditions=tuple(conditions[device]),
                 routes=tuple(routes[device]),
                 peers={},
                 max_message_bytes=largest_bytes + _MESSAGE_MARGIN_BYTES,
@@ -122,13 +126,61 @@ def assign(plan: Plan, graphs: Mapping[str, ModelGraph], *, epoch: int = 1, thre
     )
 
 
-def _parts(flow: FlowPlan, model: Model, graph: ModelGraph) -> Sequence[Part]:
-    prefix = f"{model.stage}/"
-    return cut(graph, [[op.removeprefix(prefix) for op in segment.ops] for segment in flow.segments])
+def _load(plan: Plan, flow: str) -> FlowGraph:
+    models = [model for model in plan.models if model.flow == flow]
+    stages = tuple(Stage(name=m.stage, model=m.path, inputs=m.inputs, reads=m.reads, when=m.when) for m in models)
+    wanted = plan.flow(flow)
+    written = Flow(
+        name=flow,
+        source=wanted.assignment[SOURCE][0],
+        sink=wanted.assignment[SINK][0],
+        rate_hz=wanted.rate_hz,
+        label="",
+        stages=stages,
+        outputs=tuple(f"{m.stage}/{output}" for m in models for output in m.outputs),
+    )
+    graph = read_flow(written, Path())
+    for model in models:
+        found = graph.stages[model.stage]
+        if found.sha256 != model.sha256:
+            raise ProblemError(
+                f"{model.path}: has changed since the plan was made (sha256 {found.sha256[:12]}..., the plan has "
+                f"{model.sha256[:12]}...); run `placer plan` again"
+            )
+    return graph
 
 
-def _specs(tensors: Sequence[Tensor]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(name=t.name, port=t.name, dtype=_datatype(t), shape=t.shape) for t in tensors)
+def _parts(flow: FlowPlan, graph: FlowGraph) -> list[tuple[Segment, str, Part]]:
+    """Cut each stage's model into its segments, in the plan's order; a segment of conditions alone has no part."""
+    found: dict[str, tuple[str, Part]] = {}
+    for stage, model in graph.stages.items():
+        held: dict[str, list[str]] = {}
+        for segment in flow.segments:
+            for op in segment.ops:
+                if graph.stage_of[op] == stage and op not in graph.conditions:
+                    held.setdefault(segment.name, []).append(graph.op_in_model(op))
+        parts = cut(model, list(held.values()))
+        found.update((name, (stage, part)) for name, part in zip(held, parts, strict=True))
+    return [(segment, *found[segment.name]) for segment in flow.segments if segment.name in found]
+
+
+def _specs(graph: FlowGraph, tensors: Sequence[Tensor], stage: str) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name=graph.wire_name(graph.tensor_of(stage, t.name)), port=t.name, dtype=_datatype(t), shape=t.shape)
+        for t in tensors
+    )
+
+
+def _flow_specs(graph: FlowGraph, tensors: Sequence[Tensor]) -> tuple[TensorSpec, ...]:
+    names = [graph.wire_name(t.name) for t in tensors]
+    return tuple(
+        TensorSpec(name=name, port=name, dtype=_datatype(t), shape=t.shape)
+        for name, t in zip(names, tensors, strict=True)
+    )
+
+
+def _size(tensors: Sequence[Tensor]) -> int:
+    return sum(t.bytes for t in tensors)
 
 
 def _datatype(tensor: Tensor) -> str:
@@ -140,15 +192,31 @@ def _datatype(tensor: Tensor) -> str:
     return name
 
 
-def _flow_spec(flow: FlowPlan, graph: ModelGraph, energy: FlowEnergy) -> FlowSpec:
+def _condition_spec(flow: FlowPlan, graph: FlowGraph, condition: Condition) -> ConditionSpec:
+    tests, carries, makes = (
+        _flow_specs(graph, [graph.tensors[name]])[0] for name in (condition.tests, condition.carries, condition.makes)
+    )
+    return ConditionSpec(
+        name=condition.name,
+        flow=flow.name,
+        tests=tests,
+        element=condition.when.element or 0,
+        at_least=condition.when.at_least,
+        at_most=condition.when.at_most,
+        carries=carries,
+        makes=makes,
+    )
+
+
+def _flow_spec(flow: FlowPlan, graph: FlowGraph, energy: FlowEnergy) -> FlowSpec:
     source, sink = flow.assignment[SOURCE][0], flow.assignment[SINK][0]
     return FlowSpec(
         name=flow.name,
         source=source,
         sink=sink,
         devices=tuple(dict.fromkeys([source, *(s.device for s in flow.segments), sink])),
-        inputs=_specs(graph.inputs),
-        outputs=_specs(graph.outputs),
+        inputs=_flow_specs(graph, graph.inputs),
+        outputs=_flow_specs(graph, graph.outputs),
         # The plan's deadline is a promise of the profiles' hardware; how long a client waits is the client's.
         deadline_s=None,
         wait_w=energy.wait_w,
@@ -156,20 +224,19 @@ def _flow_spec(flow: FlowPlan, graph: ModelGraph, energy: FlowEnergy) -> FlowSpe
     )
 
 
-def _routes(plan: Plan, flow: FlowPlan, model: Model, energy: FlowEnergy) -> list[tuple[str, Route]]:
-    """One message per producing segment and receiving device, with all the tensors that go there."""
-    prefix = f"{model.stage}/"
-    segment_of = {op: s.name for s in flow.segments for op in s.ops}
-    problem_flow = next(f for f in plan.problem.flows if f.name == flow.name)
-    after = {t.name: "" if t.producer == SOURCE else segment_of[t.producer] for t in problem_flow.tensors}
+def _routes(plan: Plan, flow: FlowPlan, graph: FlowGraph, energy: FlowEnergy) -> list[tuple[str, Route, int]]:
+    """One message per producing segment and receiving device, with all the tensors that go there, and its bytes."""
+    after = released_by(plan, flow.name)
     grouped: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     joules: defaultdict[tuple[str, str, str], float] = defaultdict(float)
     for transfer, transfer_j in zip(flow.transfers, energy.transfer_j, strict=True):
         key = (transfer.source, after[transfer.tensor], transfer.target)
-        grouped[key].append(transfer.tensor.removeprefix(prefix))
+        grouped[key].append(transfer.tensor)
         joules[key] += transfer_j
-    return [
-        (sender, Route(flow=flow.name, after=segment, to=target, tensors=tuple(tensors), energy_j=joules[key]))
-        for key, tensors in grouped.items()
-        for sender, segment, target in [key]
-    ]
+    found = []
+    for key, tensors in grouped.items():
+        sender, segment, target = key
+        names = tuple(graph.wire_name(t) for t in tensors)
+        route = Route(flow=flow.name, after=segment, to=target, tensors=names, energy_j=joules[key])
+        found.append((sender, route, _size([graph.tensors[t] for t in tensors])))
+    return found

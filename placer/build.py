@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     import profiles
-    from placer.costs import Cost, CostTable
-    from placer.graph import ModelGraph
+    from placer.costs import CostTable
+    from placer.flow_graph import Condition, FlowGraph
     from placer.privacy import Privacy
     from placer.problem import Objective
     from profiles import Site
 
 SOURCE, SINK = "source", "sink"
-"""Names of the ops that stand for a flow's source and sink."""
+"""Names of the ops that stand for a flow's source and sink; outputs of smaller shares have sinks of their own."""
 
 IO_MODE = "io"
 """Mode of sources and sinks, which run nothing."""
+
+CONDITION_MODE = "condition"
+"""Mode of a condition on a device that cannot run the stage whose output it looks at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +59,15 @@ class Built:
     privacy: Mapping[str, Privacy]
 
 
+def is_endpoint(op: str) -> bool:
+    """Tell whether an op of a built problem stands for a source or a sink; all others bear a stage's name."""
+    return "/" not in op and (op in (SOURCE, SINK) or op.startswith(f"{SINK} "))
+
+
 def build(
     site: Site,
-    graphs: Mapping[str, ModelGraph],
-    costs: Mapping[str, CostTable],
+    graphs: Mapping[str, FlowGraph],
+    costs: Mapping[str, Mapping[str, CostTable]],
     also: Collection[Objective] = (),
 ) -> Built:
     """Make the problem of a site.
@@ -68,8 +76,10 @@ def build(
     ----------
     site
         Devices, links, flows and rules.
-    graphs, costs
-        The model and the costs of each flow's stage, by flow.
+    graphs
+        Each flow's stages, joined.
+    costs
+        The costs of each stage's model, by flow and stage.
     also
         Objectives that the problem is to have the figures for, beside those that the site itself asks for.
 
@@ -83,16 +93,16 @@ def build(
     flows, meanings, privacy = [], {}, {}
     origins: dict[tuple[str, str], str] = {}
     for flow in site.flows:
-        (stage,) = flow.stages
         graph = graphs[flow.name]
-        privacy[flow.name] = apply_rules(site, flow, stage, graph)
-        flows.append(_flow(flow, graph, costs[flow.name], privacy[flow.name]))
+        privacy[flow.name] = apply_rules(site, flow, graph)
+        flows.append(_flow(site, flow, graph, costs[flow.name], privacy[flow.name]))
         for device, words in privacy[flow.name].reasons.items():
             meanings[rules.kept_off(flow.name, device)] = (
                 f"privacy of flow {flow.name!r} on {device!r}: {'; '.join(words)}"
             )
-        for (_, device, _), cost in costs[flow.name].rows.items():
-            origins["compute", device] = cost.origin
+        for table in costs[flow.name].values():
+            for (_, device, _), cost in table.rows.items():
+                origins["compute", device] = cost.origin
     gap_s = 1.0 / max(sum(f.rate_hz for f in site.flows), 1e-12)
     totals = counted(site, also)
     devices = [
@@ -128,8 +138,9 @@ def _limits(limits: profiles.Limits) -> Limits:
     )
 
 
-def _device(site: Site, device: profiles.Device, costs: Mapping[str, CostTable]) -> Device:
-    used = {mode for table in costs.values() for (_, name, mode) in table.rows if name == device.name}
+def _device(site: Site, device: profiles.Device, costs: Mapping[str, Mapping[str, CostTable]]) -> Device:
+    tables = [table for by_stage in costs.values() for table in by_stage.values()]
+    used = {mode for table in tables for (_, name, mode) in table.rows if name == device.name}
     # A segment costs the same in every mode of a problem; the dearest keeps the plan's promise.
     modes = [m for m in device.modes if m.name in used]
     return Device(
@@ -179,40 +190,36 @@ def _link_origin(link: profiles.Link) -> str:
     return ", ".join(dict.fromkeys(f.origin for f in figures if f is not None)) or "declared"
 
 
-def _flow(flow: profiles.Flow, graph: ModelGraph, table: CostTable, privacy: Privacy) -> Flow:
-    by_op: dict[str, list[tuple[str, str, Cost]]] = {op.name: [] for op in graph.ops}
-    for (op_name, device, mode), cost in table.rows.items():
-        by_op[op_name].append((device, mode, cost))
-    # File names may collide with the source's or the sink's; a prefix keeps them apart.
-    prefix = f"{flow.stages[0].name}/"
-    ops = [_endpoint(SOURCE, flow.source)]
+def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str, CostTable], privacy: Privacy) -> Flow:
+    options = {
+        **_model_options(graph, tables, privacy),
+        **{name: _condition_options(site, graph, tables, c) for name, c in graph.conditions.items()},
+    }
+    ops = [_endpoint(SOURCE, flow.source, 1.0)]
     for op in graph.ops:
-        weights = op.weights_bytes > 0
+        condition = graph.conditions.get(op.name)
         ops.append(
             Op(
-                name=prefix + op.name,
-                options=tuple(
-                    Option(device=d, mode=m, seconds=c.seconds, joules=c.joules)
-                    for d, m, c in by_op[op.name]
-                    if not (weights and d in privacy.weights_barred)
-                ),
+                name=op.name,
+                options=tuple(options[op.name]),
                 weights_bytes=op.weights_bytes,
-                weights_id=op.weights_id if weights else None,
+                weights_id=op.weights_id if op.weights_bytes > 0 else None,
                 workspace_bytes=op.workspace_bytes,
+                share=graph.share[graph.stage_of[op.name]] if condition is None else condition.share,
             )
         )
-    ops.append(_endpoint(SINK, flow.sink))
-    outputs = {t.name for t in graph.outputs}
+    sinks = _sinks(graph)
+    ops += [_endpoint(name, flow.sink, share) for name, share in dict.fromkeys(sinks.values())]
     tensors = []
     for name, tensor in graph.tensors.items():
         producer = graph.producer(name)
-        consumers = [prefix + op.name for op in graph.consumers(name)] + ([SINK] if name in outputs else [])
+        consumers = [op.name for op in graph.consumers(name)] + ([sinks[name][0]] if name in sinks else [])
         # Also what nobody reads: who makes it, or brings it in, holds it.
         tensors.append(
             Tensor(
-                name=prefix + name,
+                name=name,
                 bytes=tensor.bytes,
-                producer=SOURCE if producer is None else prefix + producer.name,
+                producer=SOURCE if producer is None else producer.name,
                 consumers=tuple(consumers),
                 not_on=privacy.barred[name],
             )
@@ -222,8 +229,53 @@ def _flow(flow: profiles.Flow, graph: ModelGraph, table: CostTable, privacy: Pri
     )
 
 
-def _endpoint(name: str, device: str) -> Op:
-    return Op(name=name, options=(Option(device=device, mode=IO_MODE, seconds=0.0, joules=0.0),))
+def _model_options(graph: FlowGraph, tables: Mapping[str, CostTable], privacy: Privacy) -> dict[str, list[Option]]:
+    weights = {op.name: op.weights_bytes > 0 for op in graph.ops}
+    options: dict[str, list[Option]] = {name: [] for name in weights if name not in graph.conditions}
+    for stage, table in tables.items():
+        barred = privacy.weights_barred.get(stage, ())
+        for (op, device, mode), cost in table.rows.items():
+            name = f"{stage}/{op}"
+            if not (weights[name] and device in barred):
+                options[name].append(
+                    Option(device=device, mode=_mode(graph, stage, mode), seconds=cost.seconds, joules=cost.joules)
+                )
+    return options
+
+
+def _mode(graph: FlowGraph, stage: str, mode: str) -> str:
+    """Name a mode so that no segment holds ops of two stages: each stage is a model file and a session of its own."""
+    return mode if len(graph.stages) == 1 else f"{mode} ({stage})"
+
+
+def _condition_options(
+    site: Site, graph: FlowGraph, tables: Mapping[str, CostTable], condition: Condition
+) -> list[Option]:
+    """Let a condition be looked at anywhere: within a segment of the stage it tests, or by itself.
+
+    Looking at one number takes no time or joules to speak of. By itself it is charged as a segment that starts.
+    """
+    options = []
+    for device in site.devices:
+        rows = tables[condition.tested].rows
+        modes = dict.fromkeys(mode for _, name, mode in rows if name == device.name)
+        names = [_mode(graph, condition.tested, mode) for mode in modes] or [CONDITION_MODE]
+        options += [Option(device=device.name, mode=name, seconds=0.0, joules=0.0) for name in names]
+    return options
+
+
+def _sinks(graph: FlowGraph) -> dict[str, tuple[str, float]]:
+    """Give each output the op that stands for the sink, and its share.
+
+    There is one for each share, so that what comes seldom is not charged as if it came always.
+    """
+    shares = {tensor.name: graph.share_of(tensor.name) for tensor in graph.outputs}
+    most = max(shares.values())
+    return {name: (SINK if share == most else f"{SINK} {share:.12g}", share) for name, share in shares.items()}
+
+
+def _endpoint(name: str, device: str, share: float) -> Op:
+    return Op(name=name, options=(Option(device=device, mode=IO_MODE, seconds=0.0, joules=0.0),), share=share)
 
 
 _WALL = frozenset({"wall", "node"})

@@ -81,16 +81,18 @@ def run_command(
             _check_active(deployment, needed, plan, credentials)
             measured = send(needed)
     rows = compare(whole, name, measured)
-    results = measured.passages[-1].outputs
+    results, not_taken = measured.passages[-1].outputs, measured.passages[-1].not_taken
     if output is not None:
         write_file(output, encode_outputs(results))
     if json:
         shapes = {k: {"dtype": str(v.dtype), "shape": list(v.shape)} for k, v in results.items()}
-        terminal.json({"flow": name, "requests": requests, "outputs": shapes, "rows": rows})
+        terminal.json({"flow": name, "requests": requests, "outputs": shapes, "not_taken": not_taken, "rows": rows})
     else:
         terminal.show(run_table(rows))
         for key, value in results.items():
             terminal.show(f"{key}: {value.dtype} {list(value.shape)}" + (f", written to {output}" if output else ""))
+        for key in not_taken:
+            terminal.show(f"{key}: not taken, a condition of the flow did not hold")
 
 
 def _check_active(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from placer.build import SOURCE
+from placer.messages import released_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,14 +95,10 @@ def compare(plan: Plan, flow: str, measured: Measured, rehearsal: Rehearsal | No
 
 def _hops(plan: Plan, flow: str) -> Mapping[tuple[str, str, str], float]:
     """Planned seconds by (segment it follows, sender, receiver); a hop carries all tensors that go together."""
-    flow_plan = plan.flow(flow)
-    problem_flow = next(f for f in plan.problem.flows if f.name == flow)
-    segment_of = {op: s.name for s in flow_plan.segments for op in s.ops}
-    producer = {t.name: t.producer for t in problem_flow.tensors}
+    after = released_by(plan, flow)
     hops: dict[tuple[str, str, str], float] = {}
-    for t in flow_plan.transfers:
-        made_by = producer[t.tensor]
-        key = ("" if made_by == SOURCE else segment_of[made_by], t.source, t.target)
+    for t in plan.flow(flow).transfers:
+        key = (after[t.tensor], t.source, t.target)
         hops[key] = max(hops.get(key, 0.0), t.seconds)
     return hops
 

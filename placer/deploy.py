@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from placer.deployment import Deployment
-    from runtimes.assignment import Assignment
+    from runtimes.assignment import Assignment, FlowSpec
     from runtimes.client import AgentStatus
     from runtimes.convert import Array
     from runtimes.observation import Observation
@@ -43,6 +43,8 @@ class Passage:
         The id under which the observations have it.
     outputs
         The flow's outputs, by name.
+    not_taken
+        Names of the outputs that were not made, because a condition of the flow did not hold for this request.
     latency_s
         From sending the inputs to the source until the result was at its sink and the caller knew it.
     """
@@ -50,6 +52,7 @@ class Passage:
     request_id: str
     outputs: Mapping[str, Any]
     latency_s: float
+    not_taken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,10 +221,10 @@ def run(
         try:
             since = {device: client.status().last_sequence for device, client in clients.items()}
             for feeds in inputs:
-                passages.append(_pass(clients[spec.source], clients[spec.sink], flow, feeds, deadline_s))
+                passages.append(_pass(clients[spec.source], clients[spec.sink], spec, feeds, deadline_s))
                 if progress is not None:
                     progress(len(passages))
-            expected = len(passages) * _observations_per_request(deployment, flow)
+            expected = sum(_least_observations(deployment, flow, passage) for passage in passages)
             observed = _observed(clients, since, {passage.request_id for passage in passages}, expected)
         except AgentError as error:
             raise RunError(f"flow {flow!r}, request {len(passages) + 1}: {error}") from error
@@ -282,18 +285,26 @@ def _prepare(client: AgentClient, share: Assignment, blobs: Mapping[str, bytes],
     client.prepare(share.plan, share.epoch, _PREPARE_TIMEOUT_S)
 
 
-def _pass(source: AgentClient, sink: AgentClient, flow: str, feeds: Mapping[str, Array], deadline_s: float) -> Passage:
+def _pass(
+    source: AgentClient, sink: AgentClient, flow: FlowSpec, feeds: Mapping[str, Array], deadline_s: float
+) -> Passage:
     started = time.perf_counter()
-    reply = source.infer(flow, feeds, deadline_s)
+    reply = source.infer(flow.name, feeds, deadline_s)
     latency_s = time.perf_counter() - started
     outputs = sink.fetch(reply.request_id) if reply.outputs is None else reply.outputs
-    return Passage(request_id=reply.request_id, outputs=outputs, latency_s=latency_s)
+    not_taken = tuple(t.name for t in flow.outputs if t.name not in outputs)
+    return Passage(request_id=reply.request_id, outputs=outputs, latency_s=latency_s, not_taken=not_taken)
 
 
-def _observations_per_request(deployment: Deployment, flow: str) -> int:
+def _least_observations(deployment: Deployment, flow: str, passage: Passage) -> int:
+    """Count the segments and hops that a request surely had: where an output is missing, those without a condition."""
+    seldom = set(deployment.conditional(flow)) if passage.not_taken else set()
     assignments = deployment.assignments.values()
-    segments = sum(segment.flow == flow for assignment in assignments for segment in assignment.segments)
-    return segments + sum(route.flow == flow for assignment in assignments for route in assignment.routes)
+    segments = [s.outputs for assignment in assignments for s in assignment.segments if s.flow == flow]
+    carried = [r.tensors for assignment in assignments for r in assignment.routes if r.flow == flow]
+    return sum(not {t.name for t in made} <= seldom for made in segments) + sum(
+        not set(tensors) <= seldom for tensors in carried
+    )
 
 
 def _observed(

@@ -96,6 +96,21 @@ class Deployment:
             raise DeployError(f"plan {self.plan!r} has no flow {name!r}; it has {sorted(flows)}")
         return flows[name]
 
+    def conditional(self, flow: str) -> frozenset[str]:
+        """Names of a flow's tensors that are made only where its conditions hold."""
+        shares = self.assignments.values()
+        conditions = [c for a in shares for c in a.conditions if c.flow == flow]
+        segments = [s for a in shares for s in a.segments if s.flow == flow]
+        found = {c.makes.name for c in conditions}
+        steps = [({t.name for t in s.inputs}, {t.name for t in s.outputs}) for s in segments]
+        size = -1
+        while size < len(found):
+            size = len(found)
+            for reads, makes in steps:
+                if reads & found:
+                    found |= makes
+        return frozenset(found)
+
     def sources_last(self) -> tuple[str, ...]:
         """Devices in the order of activation: a source starts requests only once the others can serve them."""
         sources = {flow.source for assignment in self.assignments.values() for flow in assignment.flows}

@@ -15,6 +15,7 @@ import msgspec
 
 from placer.errors import ProblemError
 from placer.problem import Problem
+from profiles import When  # noqa: TC001  (msgspec reads the annotation at run time)
 
 if TYPE_CHECKING:
     from placer.explain import Explanation
@@ -129,13 +130,19 @@ class Baseline(_Part, frozen=True, kw_only=True):
 
 
 class Model(_Part, frozen=True, kw_only=True):
-    """The model file of a flow's stage, by content."""
+    """The model file of a flow's stage, by content; `inputs`, `reads` and `when` as the site's stage has them.
+
+    `outputs` are those that the site's flow names; empty for all of a flow where it names none.
+    """
 
     flow: str
     stage: str
     path: str
     sha256: str
     inputs: dict[str, tuple[int, ...]] = {}
+    reads: dict[str, str] = {}
+    when: When | None = None
+    outputs: tuple[str, ...] = ()
 
 
 class Plan(_Part, frozen=True, kw_only=True):

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from placer.build import Built, build
-from placer.costs import cost_table
+from placer.costs import CostTable, cost_table
 from placer.errors import ProblemError
+from placer.flow_graph import FlowGraph, check_reads, flow_graph, known_shapes
 from placer.objective import UNITS
 from placer.plan import Model
 from placer.solve import solve
 from placer.solver.outcome import OPTIMALITY_GAP
-from profiles import Site, read_site
+from profiles import Flow, Site, read_site, split_origin, stage_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -49,9 +50,45 @@ def read_model(path: str | Path, inputs: Mapping[str, tuple[int, ...]] | None = 
     raise ProblemError(f"{path}: the suffix {suffix!r} names no model format; give an .onnx or .tflite file")
 
 
+def read_flow(flow: Flow, directory: Path, *, progress: Callable[[str], None] | None = None) -> FlowGraph:
+    """Read the models of a flow's stages and join them.
+
+    Parameters
+    ----------
+    flow
+        The flow.
+    directory
+        What the stages' paths are relative to.
+    progress
+        Called with a line of text before each model.
+
+    Raises
+    ------
+    ProblemError
+        A model cannot be read, or the stages do not fit each other.
+    """
+    graphs: dict[str, ModelGraph] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for stage in stage_order(flow.stages):
+        if progress is not None:
+            progress(f"reading {stage.model}")
+        # Dynamic dimensions of a later stage follow from what the earlier ones make.
+        try:
+            graph = graphs[stage.name] = read_model(directory / stage.model, known_shapes(stage, shapes))
+        except ProblemError as error:
+            if flow.plain:
+                raise
+            raise ProblemError(f"flow {flow.name!r}, stage {stage.name!r}: {error}") from None
+        # Before a later stage is refused for a shape that does not follow from a name that is wrong.
+        check_reads(flow, stage, graph)
+        shapes |= {stage.reads[t.name]: t.shape for t in graph.inputs if t.name in stage.reads}
+        shapes |= {f"{stage.name}/{t.name}": t.shape for t in graph.outputs}
+    return flow_graph(flow, graphs)
+
+
 def build_site(
     site: Site, *, also: Collection[Objective] = (), progress: Callable[[str], None] | None = None
-) -> tuple[Built, dict[str, ModelGraph]]:
+) -> tuple[Built, dict[str, FlowGraph]]:
     """Read and cost the models of a site and build its problem.
 
     Parameters
@@ -64,23 +101,22 @@ def build_site(
     Returns
     -------
     tuple
-        The built problem, and each flow's model.
+        The built problem, and each flow's graph.
 
     Raises
     ------
     ProblemError
         A model cannot be read or costed, or a figure of energy, carbon or cost is missing.
     """
-    graphs, costs = {}, {}
+    graphs: dict[str, FlowGraph] = {}
+    costs: dict[str, dict[str, CostTable]] = {}
     for flow in site.flows:
-        (stage,) = flow.stages
-        path = site.directory / stage.model
-        if progress is not None:
-            progress(f"reading {stage.model}")
-        graphs[flow.name] = read_model(path, stage.inputs)
-        if progress is not None:
-            progress(f"costing {stage.model} on {len(site.devices)} devices")
-        costs[flow.name] = cost_table(graphs[flow.name], site.devices)
+        graphs[flow.name] = read_flow(flow, site.directory, progress=progress)
+        costs[flow.name] = {}
+        for stage, graph in graphs[flow.name].stages.items():
+            if progress is not None:
+                progress(f"costing {Path(graph.path).name} on {len(site.devices)} devices")
+            costs[flow.name][stage] = cost_table(graph, site.devices)
     return build(site, graphs, costs, also), graphs
 
 
@@ -127,7 +163,7 @@ def plan_site(
 def solve_built(
     site: Site,
     built: Built,
-    graphs: Mapping[str, ModelGraph],
+    graphs: Mapping[str, FlowGraph],
     *,
     time_limit_s: float = 60.0,
     gap: float = OPTIMALITY_GAP,
@@ -152,12 +188,16 @@ def solve_built(
         models=tuple(
             Model(
                 flow=flow.name,
-                stage=flow.stages[0].name,
-                path=str(Path(graphs[flow.name].path).resolve()),
-                sha256=graphs[flow.name].sha256,
-                inputs=dict(flow.stages[0].inputs),
+                stage=stage.name,
+                path=str(Path(graphs[flow.name].stages[stage.name].path).resolve()),
+                sha256=graphs[flow.name].stages[stage.name].sha256,
+                inputs=dict(stage.inputs),
+                reads=dict(stage.reads),
+                when=stage.when,
+                outputs=tuple(output for name, output in map(split_origin, flow.outputs) if name == stage.name),
             )
             for flow in site.flows
+            for stage in flow.stages
         ),
         agents={d.name: d.agent for d in site.devices if d.agent is not None},
     )

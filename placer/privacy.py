@@ -1,4 +1,4 @@
-"""Spreads labels along a model graph and says which devices may not hold which tensors, and by which rule."""
+"""Spreads labels along a flow's graph and says which devices may not hold which tensors, and by which rule."""
 
 from __future__ import annotations
 
@@ -11,47 +11,60 @@ from profiles.errors import choices
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from placer.graph import ModelGraph
-    from profiles import Flow, Site, Stage
+    from placer.flow_graph import FlowGraph
+    from profiles import Declassify, Flow, Site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Privacy:
-    """What may be where, for one model of one flow.
+    """What may be where, for one flow.
 
     Parameters
     ----------
     labels
-        Label of every tensor of the model.
+        Label of every tensor of the flow.
     barred
         For every tensor, the devices that must not hold it, in the order of the site.
     weights_barred
-        Devices that must not hold the model's weights.
+        By stage, the devices that must not hold its model's weights; a stage whose weights may be anywhere is left
+        out.
     reasons
         For every device that is barred from anything, the rules that bar it, in words.
     """
 
     labels: Mapping[str, str]
     barred: Mapping[str, tuple[str, ...]]
-    weights_barred: tuple[str, ...]
+    weights_barred: Mapping[str, tuple[str, ...]]
     reasons: Mapping[str, tuple[str, ...]]
 
 
-def spread_labels(site: Site, flow: Flow, stage: Stage, graph: ModelGraph) -> dict[str, str]:
+def spread_labels(site: Site, flow: Flow, graph: FlowGraph) -> dict[str, str]:
     """Return the label of every tensor: the highest of its op's inputs, unless a rule declassifies it.
 
-    A declassification lowers exactly the tensor it names; a tensor that goes around it stays as it was.
+    A declassification lowers exactly the tensor it names; a tensor that goes around it stays as it was. What a
+    condition lets go on is as sensitive as the number it looks at: that it comes at all tells something of it.
 
     Raises
     ------
     ProblemError
-        A declassification names a tensor that the model does not have, or would raise a label.
+        A declassification names a tensor that the stage's model does not have, or would raise a label.
     """
-    for rule in stage.declassify:
-        if rule.tensor not in graph.tensors:
-            near = choices(rule.tensor, graph.tensors)
-            raise ProblemError(f"declassification {rule.name!r}: {graph.path} has no tensor {rule.tensor!r}; {near}")
-    lowered = {rule.tensor: rule for rule in stage.declassify}
+    lowered: dict[str, Declassify] = {}
+    for stage in flow.stages:
+        model = graph.stages[stage.name]
+        for rule in stage.declassify:
+            if rule.tensor not in model.tensors:
+                near = choices(rule.tensor, model.tensors)
+                raise ProblemError(
+                    f"declassification {rule.name!r}: {model.path} has no tensor {rule.tensor!r}; {near}"
+                )
+            name = graph.tensor_of(stage.name, rule.tensor)
+            if name in lowered:
+                raise ProblemError(
+                    f"declassifications {lowered[name].name!r} and {rule.name!r} are of one tensor, {name!r}, which "
+                    f"the stage {stage.name!r} reads as {rule.tensor!r}; keep one"
+                )
+            lowered[name] = rule
     order = site.labels
     labels: dict[str, str] = {}
 
@@ -60,8 +73,8 @@ def spread_labels(site: Site, flow: Flow, stage: Stage, graph: ModelGraph) -> di
         if rule is not None:
             if order.rank(rule.to) > order.rank(label):
                 raise ProblemError(
-                    f"declassification {rule.name!r} gives tensor {tensor!r} the label {rule.to!r}, but it is only "
-                    f"{label!r}; a rule can only lower a label"
+                    f"declassification {rule.name!r} gives tensor {rule.tensor!r} the label {rule.to!r}, but it is "
+                    f"only {label!r}; a rule can only lower a label"
                 )
             label = rule.to
         labels[tensor] = label
@@ -76,29 +89,29 @@ def spread_labels(site: Site, flow: Flow, stage: Stage, graph: ModelGraph) -> di
     return labels
 
 
-def apply_rules(site: Site, flow: Flow, stage: Stage, graph: ModelGraph) -> Privacy:
-    """Return which devices must not hold which tensors of a stage, by zones and region rules.
+def apply_rules(site: Site, flow: Flow, graph: FlowGraph) -> Privacy:
+    """Return which devices must not hold which tensors of a flow, by zones and region rules.
 
     Raises
     ------
     ProblemError
         As `spread_labels`.
     """
-    labels = spread_labels(site, flow, stage, graph)
+    labels = spread_labels(site, flow, graph)
+    secret = {stage.name: stage.weights_label for stage in flow.stages if stage.weights_label is not None}
     refusals = {
         (device.name, label): site.refusal(device.name, label)
         for device in site.devices
-        for label in {*labels.values(), *([stage.weights_label] if stage.weights_label else [])}
+        for label in {*labels.values(), *secret.values()}
     }
     barred_by_label = {
         label: tuple(d.name for d in site.devices if refusals[d.name, label] is not None)
         for label in set(labels.values())
     }
-    weights_barred = (
-        tuple(d.name for d in site.devices if refusals[d.name, stage.weights_label] is not None)
-        if stage.weights_label
-        else ()
-    )
+    weights_barred = {
+        stage: tuple(d.name for d in site.devices if refusals[d.name, label] is not None)
+        for stage, label in secret.items()
+    }
     reasons: dict[str, tuple[str, ...]] = {}
     for device in site.devices:
         words = [text for (name, _), text in sorted(refusals.items()) if name == device.name and text is not None]

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from placer.build import SINK, SOURCE
+from placer.build import is_endpoint
 from placer.errors import RunError
 from placer.evaluate import evaluate_flow
 from placer.index import ProblemIndex
+from placer.messages import released_by
 from runtimes.client import AgentClient
 from runtimes.datatypes import DATATYPES
 from runtimes.errors import AgentError
@@ -105,12 +106,11 @@ def rehearse(plan: Plan, deployment: Deployment, addresses: Mapping[str, str], f
     }
     result, index = _evaluated(plan, problem_flow, alone, one_way)
     hop_s: dict[tuple[str, str], float] = {}
-    producer = {op: s.name for s in problem_flow.segments for op in s.ops}
+    after = released_by(plan, flow)
     for sent, requested, arrived in zip(
         result.layout.transfers, result.schedule.transfer_request_s, result.schedule.transfer_arrival_s, strict=True
     ):
-        made_by = index.flows[0].flow.tensors[sent.tensor].producer
-        key = ("" if made_by == SOURCE else producer[made_by], index.devices[sent.target].name)
+        key = (after[index.flows[0].flow.tensors[sent.tensor].name], index.devices[sent.target].name)
         hop_s[key] = max(hop_s.get(key, 0.0), arrived - requested)
     news_s = 0.0 if spec.sink == spec.source else one_way[spec.source][0]
     return Rehearsal(
@@ -177,12 +177,13 @@ def _evaluated(
     plan: Plan, flow: FlowPlan, segment_s: Mapping[str, float], one_way: Mapping[str, Mapping[int, float]]
 ) -> tuple[FlowResult, ProblemIndex]:
     """Evaluate the plan's choice with the measured seconds in place of the profiles'."""
-    ops_s = {op: segment_s[s.name] / len(s.ops) for s in flow.segments for op in s.ops}
+    # A segment of conditions alone has no session that could be measured, and takes no time to speak of.
+    ops_s = {op: segment_s.get(s.name, 0.0) / len(s.ops) for s in flow.segments for op in s.ops}
     problem = plan.problem
     problem_flow = next(f for f in problem.flows if f.name == flow.name)
     ops = tuple(
         op
-        if op.name in (SOURCE, SINK)
+        if is_endpoint(op.name)
         else msgspec.structs.replace(
             op, options=tuple(msgspec.structs.replace(o, seconds=ops_s[op.name]) for o in op.options)
         )

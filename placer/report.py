@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from placer.build import SINK, SOURCE
+from placer.build import is_endpoint
 from placer.objective import UNITS, per_inference
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def verdict(plan: Plan) -> str:
 def notes(plan: Plan) -> list[str]:
     """Say what a reader of the tables might take for granted and should not."""
     found = []
-    able = {o.device for f in plan.problem.flows for op in f.ops if op.name not in (SOURCE, SINK) for o in op.options}
+    able = {o.device for f in plan.problem.flows for op in f.ops if not is_endpoint(op.name) for o in op.options}
     for device in plan.problem.devices:
         if device.name not in able:
             found.append(

@@ -18,11 +18,12 @@ from profiles.energy import (
 )
 from profiles.errors import CatalogError, MeterError, ProfileError, SiteError
 from profiles.figure import Figure, Origin
-from profiles.flow import Flow, Stage
+from profiles.flow import Flow, stage_order
 from profiles.label import Declassify, Labels, RegionRule, Zone
 from profiles.limits import Limits, Objective
 from profiles.link import Direction, Ends, Link, LinkProfile, Rate
 from profiles.site import Site, read_site
+from profiles.stage import Stage, When, split_origin
 
 if TYPE_CHECKING:
     from profiles.catalog import Catalog
@@ -56,6 +57,7 @@ __all__ = [
     "Stage",
     "Tier",
     "TransferCost",
+    "When",
     "Zone",
     "airtime_s",
     "compute_j",
@@ -63,6 +65,8 @@ __all__ = [
     "idle_w",
     "read_site",
     "segment_j",
+    "split_origin",
+    "stage_order",
     "tail_j",
     "transfer_cost",
     "wait_w",

@@ -1,46 +1,18 @@
-"""Flows: data that arises at a source, passes models and arrives at a sink in time."""
+"""Flows: data that arise at a source, pass stages and arrive at a sink in time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping  # noqa: TC003  (msgspec reads the annotation at run time)
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from profiles.errors import ProfileError
+from profiles.errors import ProfileError, choices
 from profiles.figure import require_name, require_positive
-from profiles.label import Declassify  # noqa: TC001  (msgspec reads the annotation at run time)
+from profiles.stage import Stage, split_origin
 
-
-class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model of a flow.
-
-    Parameters
-    ----------
-    name
-        Unique in its flow.
-    model
-        Path of the model file, relative to the site file's directory.
-    inputs
-        Shapes that bind dynamic dimensions, by name of the model's input.
-    declassify
-        Tensors of the raw model that count as less sensitive than the flow's data.
-    weights_label
-        Label of the model's weights, where the model itself must not leave some zones.
-    """
-
-    name: str
-    model: str
-    inputs: Mapping[str, tuple[int, ...]] = {}
-    declassify: tuple[Declassify, ...] = ()
-    weights_label: str | None = None
-
-    def __post_init__(self) -> None:
-        require_name("stage", self.name)
-        require_name("model file", self.model)
-        for tensor, shape in self.inputs.items():
-            if any(size < 1 for size in shape):
-                raise ProfileError(f"input {tensor!r} has shape {list(shape)}: every dimension is at least 1")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,20 +23,23 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     name
         Unique in its site.
     source, sink
-        Names of the devices where data arises and where results are needed.
+        Names of the devices where data arise and where results are needed.
     rate_hz
         Inferences per second, larger than zero.
     deadline_s
         Seconds from the data's arrival to the result; None for no deadline.
     label
-        How sensitive the source's data is.
+        How sensitive the source's data are.
     stages
-        The models, in order. Exactly one for now.
+        The models, at least one; what they read from each other makes a graph without a circle.
+    outputs
+        What the sink needs, each as ``STAGE/OUTPUT``; empty for every output that no stage takes in.
 
     Raises
     ------
     ProfileError
-        If a number is out of its range, or there is not exactly one stage.
+        If a number is out of its range, or a stage refers to something that is not there; the message begins with
+        the path of the field.
     """
 
     name: str
@@ -74,13 +49,113 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     deadline_s: float | None = None
     label: str
     stages: tuple[Stage, ...]
+    outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_name("flow", self.name)
         require_positive("rate_hz", self.rate_hz)
         if self.deadline_s is not None and not (math.isfinite(self.deadline_s) and self.deadline_s > 0):
             raise ProfileError(f"deadline_s is {self.deadline_s!r}: give a number larger than zero, or leave it out")
-        if len(self.stages) != 1:
-            raise ProfileError(
-                f"flow {self.name!r} has {len(self.stages)} stages: this version plans flows of exactly one"
-            )
+        if not self.stages:
+            raise ProfileError(f"flow {self.name!r} has no stages: a flow passes at least one")
+        if not self.plain:
+            self._check_names()
+            self._check_origins()
+            self._check_outputs()
+        stage_order(self.stages)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one model and nothing else, whose inputs and outputs are the flow's own, by their names."""
+        (first, *others) = self.stages
+        return not (others or first.origins or self.outputs)
+
+    def _check_names(self) -> None:
+        names = [stage.name for stage in self.stages]
+        for index, name in enumerate(names):
+            if "/" in name:
+                raise ProfileError(f"stages[{index}].name: {name!r} has a '/', which parts stage and output in `reads`")
+            if name in names[:index]:
+                raise ProfileError(f"stages[{index}].name: the stage {name!r} stands twice: names are unique")
+
+    def _check_origins(self) -> None:
+        for index, stage in enumerate(self.stages):
+            where = f"stages[{index}]"
+            if not stage.reads:
+                raise ProfileError(
+                    f"{where}.reads: the stage {stage.name!r} does not say what it reads; in a flow of several stages "
+                    "each names an origin for every input: `reads: {INPUT: STAGE/OUTPUT}`, or `{INPUT: NAME}` for "
+                    "data of the flow's source"
+                )
+            for tensor, origin in stage.reads.items():
+                self._check_origin(f"{where}.reads.{tensor}", origin, stage.name)
+            if stage.when is not None:
+                if not split_origin(stage.when.tensor)[0]:
+                    raise ProfileError(
+                        f"{where}.when.tensor: {stage.when.tensor!r} is no output of a stage; write STAGE/OUTPUT"
+                    )
+                self._check_origin(f"{where}.when.tensor", stage.when.tensor, stage.name)
+
+    def _check_origin(self, where: str, origin: str, reader: str | None) -> None:
+        stage, output = split_origin(origin)
+        others = [s.name for s in self.stages if s.name != reader]
+        if stage and stage == reader:
+            raise ProfileError(f"{where}: {origin!r} is the stage's own output")
+        if stage and stage not in others:
+            raise ProfileError(f"{where}: {origin!r}: {stage!r} is no stage of the flow; {choices(stage, others)}")
+        if not output or origin.startswith("/"):
+            raise ProfileError(f"{where}: {origin!r} names no output; write STAGE/OUTPUT")
+
+    def _check_outputs(self) -> None:
+        for index, output in enumerate(self.outputs):
+            where = f"outputs[{index}]"
+            if not split_origin(output)[0]:
+                raise ProfileError(f"{where}: {output!r} is no output of a stage; write STAGE/OUTPUT")
+            self._check_origin(where, output, None)
+            if output in self.outputs[:index]:
+                raise ProfileError(f"{where}: {output!r} stands twice")
+        if self.outputs:
+            used = {split_origin(origin)[0] for s in self.stages for origin in s.origins}
+            used |= {split_origin(output)[0] for output in self.outputs}
+            for index, stage in enumerate(self.stages):
+                if stage.name not in used:
+                    raise ProfileError(
+                        f"stages[{index}]: nothing takes in what the stage {stage.name!r} makes, and `outputs` does "
+                        "not name it; leave the stage out, or name its output"
+                    )
+
+
+def stage_order(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Put stages in an order in which each comes after those it takes something in from; else the file's.
+
+    Raises
+    ------
+    ProfileError
+        If some wait for each other in a circle.
+    """
+    done: dict[str, Stage] = {}
+    left = list(stages)
+    while left:
+        for stage in left:
+            if all(origin in done for origin in _stages_of(stage)):
+                done[stage.name] = stage
+                left.remove(stage)
+                break
+        else:
+            raise ProfileError(f"stages: {_circle(left)} wait for each other in a circle")
+    return tuple(done.values())
+
+
+def _stages_of(stage: Stage) -> set[str]:
+    return {origin for origin, _ in map(split_origin, stage.origins)} - {""}
+
+
+def _circle(left: Sequence[Stage]) -> str:
+    """Follow origins that are not done until a stage comes round again."""
+    by_name = {stage.name: stage for stage in left}
+    path = [left[0].name]
+    while True:
+        following = next(name for name in sorted(_stages_of(by_name[path[-1]])) if name in by_name)
+        if following in path:
+            return ", ".join(map(repr, path[path.index(following) :]))
+        path.append(following)

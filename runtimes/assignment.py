@@ -121,6 +121,56 @@ class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             _check_unique(f"{what}' ports of segment {self.name!r}", (t.port for t in tensors))
 
 
+class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What lets a tensor go on where a number of another lies within bounds; where it does not, nothing goes on.
+
+    Parameters
+    ----------
+    name
+        Unique in its flow, and no segment's.
+    flow
+        The flow that it belongs to.
+    tests
+        The tensor that holds the number.
+    element
+        The number's position in it, in row-major order.
+    at_least, at_most
+        The bounds, both inclusive; at least one of them. NaN is outside.
+    carries, makes
+        The tensor that goes on, and what it is called from then on.
+    """
+
+    name: str
+    flow: str
+    tests: TensorSpec
+    element: int
+    at_least: float | None = None
+    at_most: float | None = None
+    carries: TensorSpec
+    makes: TensorSpec
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        _check_name("name", self.name)
+        if self.tests.dtype in ("BYTES", "BF16"):
+            raise ValueError(f"condition {self.name!r} tests a tensor of {self.tests.dtype}, which has no numbers here")
+        if not 0 <= self.element < self.tests.elements:
+            raise ValueError(
+                f"condition {self.name!r}: element {self.element} is not in tensor {self.tests.name!r} of shape "
+                f"{list(self.tests.shape)}"
+            )
+        if self.at_least is None and self.at_most is None:
+            raise ValueError(f"condition {self.name!r} has no bound; give at_least, at_most or both")
+        if (self.carries.dtype, self.carries.shape) != (self.makes.dtype, self.makes.shape):
+            raise ValueError(f"condition {self.name!r} carries and makes tensors of different type or shape")
+
+    def holds(self, number: float) -> bool:
+        """Say whether a number lies within the bounds."""
+        low = -math.inf if self.at_least is None else self.at_least
+        high = math.inf if self.at_most is None else self.at_most
+        return low <= number <= high
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One message of a flow from this device to another.
 
@@ -129,7 +179,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     flow
         The flow that it belongs to.
     after
-        The segment whose end releases it; ``""`` for the flow's inputs, at its source.
+        The segment whose end releases it, or the condition that lets its tensor go on; ``""`` for the flow's
+        inputs, at its source.
     to
         The receiving device.
     tensors
@@ -162,7 +213,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sender
         The device that sends it.
     after
-        The segment there whose end releases it; ``""`` for the flow's inputs.
+        The segment or condition there that releases it; ``""`` for the flow's inputs.
     tensors
         Names of the tensors that it carries.
     """
@@ -239,6 +290,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         The flows that have their source, their sink or a segment here.
     segments
         The segments that run here, in the plan's file order: the earlier one runs first when two are ready.
+    conditions
+        What is decided here, as soon as both of its tensors are.
     routes
         The messages that leave this device.
     peers
@@ -256,6 +309,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     device: str
     flows: tuple[FlowSpec, ...]
     segments: tuple[SegmentSpec, ...]
+    conditions: tuple[ConditionSpec, ...] = ()
     routes: tuple[Route, ...]
     peers: dict[str, str]
     arrivals: tuple[Arrival, ...] = ()
@@ -277,6 +331,11 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for segment in self.segments:
             if segment.flow not in self._flow_names():
                 raise ValueError(f"segment {segment.name!r} names flow {segment.flow!r}, which is not among flows")
+        for condition in self.conditions:
+            if condition.flow not in self._flow_names():
+                raise ValueError(
+                    f"condition {condition.name!r} names flow {condition.flow!r}, which is not among flows"
+                )
         for route in self.routes:
             self._check_route(route)
         for arrival in self.arrivals:
@@ -294,11 +353,20 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def _check_flow(self, flow: FlowSpec) -> None:
         here = [s for s in self.segments if s.flow == flow.name]
+        decided = [c for c in self.conditions if c.flow == flow.name]
         if self.device not in flow.devices:
             raise ValueError(f"flow {flow.name!r} does not pass device {self.device!r}")
-        _check_unique(f"tensors made here for flow {flow.name!r}", (t.name for s in here for t in s.outputs))
+        names = [*(s.name for s in here), *(c.name for c in decided)]
+        _check_unique(f"segments and conditions of flow {flow.name!r}", names)
+        made = [*(t.name for s in here for t in s.outputs), *(c.makes.name for c in decided)]
+        _check_unique(f"tensors made here for flow {flow.name!r}", made)
         known: dict[str, TensorSpec] = {}
-        for tensor in (*flow.inputs, *flow.outputs, *(t for s in here for t in (*s.inputs, *s.outputs))):
+        for tensor in (
+            *flow.inputs,
+            *flow.outputs,
+            *(t for s in here for t in (*s.inputs, *s.outputs)),
+            *(t for c in decided for t in (c.tests, c.carries, c.makes)),
+        ):
             first = known.setdefault(tensor.name, tensor)
             if (first.dtype, first.shape) != (tensor.dtype, tensor.shape):
                 raise ValueError(
@@ -315,13 +383,14 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if route.to not in flow.devices:
             raise ValueError(f"route to {route.to!r}: flow {flow.name!r} does not pass that device")
         if route.after:
-            segment = next((s for s in self.segments if s.name == route.after and s.flow == route.flow), None)
-            if segment is None:
+            parts = {s.name: {t.name for t in s.outputs} for s in self.segments if s.flow == route.flow}
+            parts |= {c.name: {c.makes.name} for c in self.conditions if c.flow == route.flow}
+            if route.after not in parts:
                 raise ValueError(
-                    f"route to {route.to!r} follows segment {route.after!r}, "
-                    f"which flow {route.flow!r} does not run here"
+                    f"route to {route.to!r} follows {route.after!r}, "
+                    f"which is no segment or condition that flow {route.flow!r} has here"
                 )
-            made = {t.name for t in segment.outputs}
+            made = parts[route.after]
         elif flow.source != self.device:
             raise ValueError(
                 f"route to {route.to!r} carries inputs of flow {flow.name!r}, whose source is {flow.source!r}"

@@ -10,7 +10,7 @@ import msgspec
 
 from runtimes.assignment import Assignment, TensorSpec, encode_assignment
 from runtimes.connection import Connection
-from runtimes.convert import decode, encode
+from runtimes.convert import NOT_TAKEN, decode, encode
 from runtimes.datatypes import datatype_of
 from runtimes.errors import BadRequest, DeadlineExceeded, Failed, Unreachable, error_of_status
 from runtimes.observation import Observation
@@ -81,10 +81,13 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         The request's id, given or made by the agent.
     outputs
         The flow's outputs by name; None where the sink is another device, which holds them for ``fetch``.
+    not_taken
+        Names of the outputs that were not made, because a condition of the flow did not hold.
     """
 
     request_id: str
     outputs: dict[str, Any] | None
+    not_taken: tuple[str, ...] = ()
 
 
 class AgentClient:
@@ -249,10 +252,15 @@ class AgentClient:
         deadline_s = self._timeout_s if deadline_s is None else deadline_s
         message.parameters["placer.deadline_s"].double_param = deadline_s
         reply = self._call(self._inference.ModelInfer, message, deadline_s + _GRACE_S)
-        return Reply(request_id=reply.id, outputs=_outputs_of(reply) if reply.outputs else None)
+        missing = reply.parameters[NOT_TAKEN].string_param if NOT_TAKEN in reply.parameters else ""
+        return Reply(
+            request_id=reply.id,
+            outputs=_outputs_of(reply) if reply.outputs or missing else None,
+            not_taken=tuple(missing.split("\n")) if missing else (),
+        )
 
     def fetch(self, request_id: str) -> dict[str, Array]:
-        """Read the result of a request at its sink."""
+        """Read the result of a request at its sink; outputs that were not taken are not in it."""
         return _outputs_of(self._call(self._agent.Fetch, agent_pb2.FetchRequest(request=request_id)))
 
     def echo(self, payload: bytes) -> bytes:

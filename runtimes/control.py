@@ -9,7 +9,7 @@ import grpc
 import msgspec
 
 from runtimes.assignment import decode_assignment
-from runtimes.convert import encode
+from runtimes.convert import encode_result
 from runtimes.errors import BadBlob, BadRequest
 from runtimes.observation import Observation
 from runtimes.probe import LARGEST_REPLY_BYTES, LONGEST_S
@@ -114,7 +114,7 @@ class AgentServicer:
         """Read a stored result."""
         flow, outputs = self._results.get(request.request)
         reply = open_inference_grpc_pb2.ModelInferResponse(model_name=flow.name, id=request.request)
-        encode(outputs, flow.outputs, reply.outputs, reply.raw_output_contents)
+        encode_result(outputs, flow.outputs, reply)
         return reply
 
     @answers

@@ -31,6 +31,9 @@ _TYPED_FIELD = {
 }  # fmt: skip
 _LENGTH = struct.Struct("<I")
 
+NOT_TAKEN = "placer.not_taken"
+"""The parameter of a reply that names the outputs which a condition kept from being made, one a line."""
+
 
 def encode(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], tensors: Any, raw: Any) -> None:
     """Append arrays to a message.
@@ -60,6 +63,29 @@ def encode(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], tensors: An
             )
         tensors.add(name=spec.name, datatype=spec.dtype, shape=spec.shape)
         raw.append(_raw_of(array))
+
+
+def encode_result(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], reply: Any) -> None:
+    """Fill a reply with a result; outputs that are not in it were not taken, and the reply's parameters say so.
+
+    Parameters
+    ----------
+    arrays
+        The result, by name.
+    specs
+        The outputs that are asked for.
+    reply
+        A ModelInferResponse.
+
+    Raises
+    ------
+    BadRequest
+        As ``encode`` does.
+    """
+    asked = list(specs)
+    encode(arrays, (s for s in asked if s.name in arrays), reply.outputs, reply.raw_output_contents)
+    if missing := [s.name for s in asked if s.name not in arrays]:
+        reply.parameters[NOT_TAKEN].string_param = "\n".join(missing)
 
 
 def decode(tensors: Sequence[Any], raw: Sequence[bytes], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:

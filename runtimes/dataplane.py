@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtimes.access import require_client, require_route
-from runtimes.convert import decode, encode, require_all
+from runtimes.convert import decode, encode_result, require_all
 from runtimes.errors import AgentError, BadRequest, DeadlineExceeded, Failed, UnknownName, WrongState
 from runtimes.hop import is_hop, read_hop
 from runtimes.protos import open_inference_grpc_pb2
@@ -86,7 +86,8 @@ class DataPlane:
         Returns
         -------
         ModelInferResponse
-            The outputs; without any, where another device's sink stored them or a hop is acknowledged.
+            The outputs, and the names of those that a condition kept from being made; without any, where another
+            device's sink stored them or a hop is acknowledged.
 
         Raises
         ------
@@ -142,7 +143,7 @@ class DataPlane:
             model_name=model.name, model_version=str(loaded.epoch), id=request
         )
         if outputs is not None:
-            encode(outputs, wanted, reply.outputs, reply.raw_output_contents)
+            encode_result(outputs, wanted, reply)
         return reply
 
     def find(self, name: str, version: str) -> tuple[LoadedPlan, FlowSpec | SegmentSpec]:
@@ -189,8 +190,13 @@ class DataPlane:
                 f"a hop of flow {hop.flow!r} for device {hop.to!r} came to {loaded.device!r}; "
                 "the sender's addresses or plan are not this site's"
             )
-        require_route(caller, hop, loaded, [tensor.name for tensor in message.inputs])
-        arrays = decode(message.inputs, message.raw_input_contents, loaded.specs(hop.flow))
+        require_route(caller, hop, loaded, [*(tensor.name for tensor in message.inputs), *hop.tensors_not_taken])
+        specs = loaded.specs(hop.flow)
+        arrays = decode(message.inputs, message.raw_input_contents, specs)
+        if unknown := [name[:200] for name in hop.tensors_not_taken if name not in specs]:
+            raise BadRequest(
+                f"a hop of flow {hop.flow!r} says of {unknown} that it was not taken; there are {sorted(specs)}"
+            )
         self._relay.receive(loaded, hop, arrays, parent)
 
 

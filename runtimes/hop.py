@@ -40,6 +40,8 @@ class Hop:
         NaN where the plan does not tell it.
     status, reason
         What went wrong, of a failure.
+    not_taken
+        Names of tensors of its route that will not come for this request, one a line: a condition did not hold.
     """
 
     kind: str
@@ -55,6 +57,12 @@ class Hop:
     joules: float
     status: str = ""
     reason: str = ""
+    not_taken: str = ""
+
+    @property
+    def tensors_not_taken(self) -> tuple[str, ...]:
+        """The names in ``not_taken``."""
+        return tuple(self.not_taken.split("\n")) if self.not_taken else ()
 
 
 def is_hop(message: Any) -> bool:

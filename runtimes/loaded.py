@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runtimes.assignment import Assignment, FlowSpec, Route, TensorSpec
+    from runtimes.assignment import Assignment, ConditionSpec, FlowSpec, Route, TensorSpec
     from runtimes.session import Session
 
 
@@ -35,6 +35,7 @@ class LoadedPlan:
             name: tuple((i, sessions[s.name]) for i, s in enumerate(assignment.segments) if s.flow == name)
             for name in self.flows
         }
+        self._conditions = {name: tuple(c for c in assignment.conditions if c.flow == name) for name in self.flows}
         self._specs = {name: self._tensors_of(flow) for name, flow in self.flows.items()}
 
     @property
@@ -51,8 +52,12 @@ class LoadedPlan:
         """Sessions of a flow with their place in the file's order."""
         return self._by_flow[flow]
 
+    def conditions(self, flow: str) -> tuple[ConditionSpec, ...]:
+        """Conditions of a flow that are decided here."""
+        return self._conditions[flow]
+
     def routes(self, flow: str, after: str) -> tuple[Route, ...]:
-        """Messages that leave when a segment ends, or, after ``""``, when the flow's inputs are there."""
+        """Messages that leave when a segment ends or a condition is decided; after ``""``, with the flow's inputs."""
         return self._routes.get((flow, after), ())
 
     def specs(self, flow: str) -> Mapping[str, TensorSpec]:
@@ -69,6 +74,7 @@ class LoadedPlan:
 
     def _tensors_of(self, flow: FlowSpec) -> dict[str, TensorSpec]:
         tensors = {t.name: t for _, s in self._by_flow[flow.name] for t in (*s.spec.inputs, *s.spec.outputs)}
+        tensors.update((t.name, t) for c in self._conditions[flow.name] for t in (c.tests, c.carries, c.makes))
         if flow.source == self.device:
             tensors.update((t.name, t) for t in flow.inputs)
         if flow.sink == self.device:

@@ -22,7 +22,7 @@ from runtimes.record import hop_joules
 from runtimes.runs import RunTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from runtimes.assignment import Route
     from runtimes.convert import Array
@@ -89,14 +89,14 @@ class Relay:
                     trace=trace,
                 )  # fmt: skip
             run.spend(hop.joules)
-            self.take(run, arrays, inline=False)
+            self.take(run, arrays, inline=False, not_taken=hop.tensors_not_taken)
             return
         waiting = self.runs.get(loaded.epoch, hop.run)
         if waiting is not None:
             waiting.spend(hop.joules)
             waiting.resolve(None if hop.kind == "done" else error_of_status(hop.status)(hop.reason))
 
-    def take(self, run: Run, arrays: Mapping[str, Array], *, inline: bool) -> None:
+    def take(self, run: Run, arrays: Mapping[str, Array], *, inline: bool, not_taken: Collection[str] = ()) -> None:
         """Take in tensors that are here, and run what they complete.
 
         Parameters
@@ -107,16 +107,21 @@ class Relay:
             The tensors, by name.
         inline
             Whether this thread may run a segment.
+        not_taken
+            Names of tensors that will not come.
 
         Raises
         ------
         AgentError
             If they cannot be taken.
         """
-        ready, result = run.arrive(arrays)
-        if result is not None:
-            self._complete(run, result)
-        if ready:
+        taken = run.arrive(arrays, not_taken)
+        for name in taken.released:
+            for route in run.loaded.routes(run.flow.name, name):
+                self.send(run, route, taken.tensors)
+        if taken.result is not None:
+            self._complete(run, taken.result)
+        if taken.ready:
             executions = [
                 Execution(
                     order=(run.order, r.index),
@@ -126,7 +131,7 @@ class Relay:
                     wanted=lambda: not run.closed,
                     finish=functools.partial(self._finished, run, r.session, r.tensors),
                 )
-                for r in ready
+                for r in taken.ready
             ]
             try:
                 self._processor.submit(executions, inline=inline)
@@ -160,19 +165,23 @@ class Relay:
             self._fail(run, name, error)
 
     def send(self, run: Run, route: Route, arrays: Mapping[str, Array]) -> None:
-        """Send a route's tensors, which are among ``arrays``, on their way; returns at once."""
+        """Send a route's tensors on their way; returns at once. Those not among ``arrays`` will not come."""
         specs = run.loaded.specs(run.flow.name)
-        # Counted before it leaves, with whom it is told to.
-        run.spend(hop_joules(route))
-        hop = _hop(run, "tensors", route.to, route.after)
-        message = write_hop(hop)
-        encode(arrays, (specs[name] for name in route.tensors), message.inputs, message.raw_input_contents)
-        size = size_bytes(arrays[name] for name in route.tensors)
+        coming = [name for name in route.tensors if name in arrays]
+        not_taken = "\n".join(name for name in route.tensors if name not in arrays)
+        if coming:
+            # Counted before it leaves, with whom it is told to.
+            run.spend(hop_joules(route))
+        message = write_hop(_hop(run, "tensors", route.to, route.after, not_taken=not_taken))
+        encode(arrays, (specs[name] for name in coming), message.inputs, message.raw_input_contents)
+        size = size_bytes(arrays[name] for name in coming)
         peer = peer_of(run.loaded, route.to)
         span = None if run.trace is None else run.trace.child()
 
         def acknowledged(error: AgentError | None, seconds: float) -> None:
-            self._recorder.sent(run, route, seconds, size, span, error)
+            # A word that nothing comes is no hop that the plan has a time for.
+            if coming or error is not None:
+                self._recorder.sent(run, route, seconds, size, span, error)
             if error is not None:
                 self._fail(run, route.after, type(error)(f"the hop to device {route.to!r} at {peer.address}: {error}"))
 
@@ -214,7 +223,7 @@ class Relay:
             acknowledged(error, 0.0)
 
 
-def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: str = "") -> Hop:
+def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: str = "", not_taken: str = "") -> Hop:
     return Hop(
         kind=kind,
         plan=run.loaded.assignment.plan,
@@ -229,6 +238,7 @@ def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: 
         joules=run.hand_over(),
         status=status,
         reason=reason,
+        not_taken=not_taken,
     )
 
 

@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runtimes.errors import AgentError, Exhausted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from runtimes.assignment import FlowSpec
     from runtimes.convert import Array
     from runtimes.loaded import LoadedPlan
     from runtimes.session import Session
     from runtimes.trace import TraceContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What follows from tensors that were taken in.
+
+    Parameters
+    ----------
+    ready
+        The segments that became ready, each given out once, in the file's order.
+    released
+        What messages leave after without a segment's end: conditions that were decided, and segments that will not
+        run for this request.
+    tensors
+        All that is here; what such a message carries and is not among them will not come.
+    result
+        The flow's result, if this is its sink and it is complete now; outputs that will not come are not in it.
+    """
+
+    ready: tuple[Ready, ...] = ()
+    released: tuple[str, ...] = ()
+    tensors: Mapping[str, Array] = field(default_factory=dict)
+    result: Mapping[str, Array] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +88,10 @@ class Run:
         self.outcome: Mapping[str, Array] | AgentError | None = None
         self._lock = threading.Lock()
         self._tensors: dict[str, Array] = {}
+        self._not_taken: set[str] = set()
         self._unstarted = list(loaded.segments(flow.name))
-        self._unfinished = len(self._unstarted)
+        self._undecided = list(loaded.conditions(flow.name))
+        self._unfinished = len(self._unstarted) + len(self._undecided)
         self._awaits_result = loaded.is_sink(flow.name)
         self._closed = False
         self._joules = 0.0
@@ -81,32 +106,58 @@ class Run:
         """Time left, in seconds; negative after the deadline."""
         return self.deadline - time.monotonic()
 
-    def arrive(self, arrays: Mapping[str, Array]) -> tuple[list[Ready], dict[str, Array] | None]:
-        """Take tensors in.
-
-        Returns
-        -------
-        tuple
-            The segments that became ready, each given out once, in the file's order; and the flow's result,
-            if this is its sink and these tensors completed it, else None.
-        """
+    def arrive(self, arrays: Mapping[str, Array], not_taken: Collection[str] = ()) -> Taken:
+        """Take tensors in, and the names of those that will not come."""
         with self._lock:
             if self._closed:
-                return [], None
+                return Taken()
             # A tensor that is here already stays: a message that comes twice changes nothing.
-            self._tensors = {**arrays, **self._tensors}
-            have = self._tensors
-            ready = [
+            have = self._tensors = {**arrays, **self._tensors}
+            self._not_taken.update(not_taken)
+            released = self._decide(have)
+            ready = tuple(
                 Ready(index=i, session=s, tensors={t.name: have[t.name] for t in s.spec.inputs})
                 for i, s in self._unstarted
                 if all(t.name in have for t in s.spec.inputs)
-            ]
+            )
             started = {r.index for r in ready}
             self._unstarted = [(i, s) for i, s in self._unstarted if i not in started]
-            if not self._awaits_result or not all(t.name in have for t in self.flow.outputs):
-                return ready, None
-            self._awaits_result = False
-            return ready, {t.name: self._tensors[t.name] for t in self.flow.outputs}
+            outputs = [t.name for t in self.flow.outputs]
+            result = None
+            if self._awaits_result and all(name in have or name in self._not_taken for name in outputs):
+                self._awaits_result = False
+                result = {name: have[name] for name in outputs if name in have}
+            return Taken(ready=ready, released=tuple(released), tensors=have, result=result)
+
+    def _decide(self, have: dict[str, Array]) -> list[str]:
+        """Look at every condition that can be looked at, and pass over what waits for tensors that will not come."""
+        gone = self._not_taken
+        released: list[str] = []
+        count = -1
+        # What one lets go on, or not, another may be waiting for.
+        while count < len(released):
+            count = len(released)
+            for condition in tuple(self._undecided):
+                tests, carries = condition.tests.name, condition.carries.name
+                if tests in gone or carries in gone:
+                    gone.add(condition.makes.name)
+                elif tests in have and carries in have:
+                    if condition.holds(float(have[tests].reshape(-1)[condition.element])):
+                        have[condition.makes.name] = have[carries]
+                    else:
+                        gone.add(condition.makes.name)
+                else:
+                    continue
+                self._undecided.remove(condition)
+                released.append(condition.name)
+            for place in tuple(self._unstarted):
+                spec = place[1].spec
+                if any(t.name in gone for t in spec.inputs):
+                    gone.update(t.name for t in spec.outputs)
+                    self._unstarted.remove(place)
+                    released.append(spec.name)
+        self._unfinished -= len(released)
+        return released
 
     def segment_finished(self, seconds: float, joules: float) -> None:
         """Count one segment as done, which took this time and this energy."""
@@ -145,6 +196,7 @@ class Run:
             self._closed = True
             self._tensors = {}
             self._unstarted = []
+            self._undecided = []
 
 
 class RunTable:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from placer.build import SOURCE
 from placer.index import ProblemIndex
+from placer.messages import released_by
 from placer.rehearse import Rehearsal
 from placer.schedule import run_schedule
 from placer.segments import lay_out
@@ -121,6 +121,7 @@ class _Model:
         self.flow = self.index.flows[position]
         self.layout: Layout = lay_out(self.index, self.flow, self.index.choice_of(position, self.flow_plan.assignment))
         self.messages = _message_bytes(deployment, flow)
+        self.after = released_by(plan, flow)
 
     def rehearse(self, window: Window, first_s: float) -> Rehearsal:
         """Time the flow; ``first_s`` is added to each message."""
@@ -140,7 +141,7 @@ class _Model:
             keys.append(key)
             transfers.append(dataclasses.replace(transfer, bytes=size))
         segments = tuple(
-            dataclasses.replace(s, seconds=self.segment_s[named.name] + SEGMENT_S)
+            dataclasses.replace(s, seconds=self.segment_s.get(named.name, 0.0) + SEGMENT_S)
             for s, named in zip(self.layout.segments, self.flow_plan.segments, strict=True)
         )
         layout = dataclasses.replace(self.layout, segments=segments, transfers=tuple(transfers), conversions=())
@@ -159,10 +160,7 @@ class _Model:
         )
 
     def _key(self, tensor: int, target: int) -> tuple[str, str]:
-        producer = self.flow.flow.tensors[tensor].producer
-        segment = self.layout.segment_of[self.flow.position[producer]]
-        after = "" if producer == SOURCE else self.flow_plan.segments[segment].name
-        return after, self.index.devices[target].name
+        return self.after[self.flow.flow.tensors[tensor].name], self.index.devices[target].name
 
     def _word_s(self, source: str, target: str, size: float) -> float:
         """Give the seconds of a message too small for any window."""

@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import msgspec
+import numpy as np
 import pytest
 
+from examples.cascade_models import page_gate, shrink
+from placer import demo_data
+from placer.assign import assign, load_models
+from placer.demo_data.png import read_png
+from placer.demo_data.preprocess import preprocess
+from placer.deploy import deploy, run
+from placer.local_agents import local_agents
+from placer.onnx_run import open_session
 from placer.planning import plan_site
 from profiles import read_site
 from tests.e2e.desk import CHECKOUT
@@ -22,6 +32,8 @@ def test_there_is_a_test_for_every_example():
         "my_device.yaml",
         "line.yaml",
         "fifty_cameras.py",
+        "cascade.yaml",
+        "cascade_models.py",
     }
 
 
@@ -51,6 +63,60 @@ def test_plan_from_python_says_what_it_planned_and_measured(tmp_path):
     assert done.stdout.startswith("optimal: ")
     assert "flow look: planned " in done.stdout
     assert "float32 [1, 4]" in done.stdout
+
+
+def test_the_cascade_is_placed_over_three_devices_and_counts_its_share():
+    plan = plan_site(EXAMPLES / "cascade.yaml")
+    flow = plan.flow("sort")
+    assert plan.status == "optimal"
+    assert flow.devices == ("camera", "box", "gpu")
+    assert {m.path.rpartition(".")[2] for m in plan.models} == {"onnx", "tflite"}
+    # The condition stands with the gate: nothing leaves the camera before it is known that there is a page.
+    assert flow.assignment["when classify/x"] == flow.assignment["gate/conv_2d_0"]
+    (problem_flow,) = plan.problem.flows
+    options = {(op.name, o.device, o.mode): (o.joules, op.share) for op in problem_flow.ops for o in op.options}
+    computed = [(name, *options[name, *place]) for name, place in flow.assignment.items()]
+    assert {name for name, _, share in computed if share < 1} == {
+        *(name for name, _, _ in computed if name.startswith("classify/")), "sink",
+    }  # fmt: skip
+    # The gpu's segments start for nothing, so that its facility's part is of computing alone.
+    spent_j = sum(x.energy_j for x in plan.ledger.marginal if x.kind in ("compute", "facility") and x.device)
+    assert spent_j == pytest.approx(sum(joules * share for _, joules, share in computed))
+    assert flow.latency_s <= flow.deadline_s
+    # On the longest path nothing overlaps: the deadline holds for pictures that go all the way.
+    assert flow.latency_s >= sum(s.seconds for s in flow.segments) + sum(t.seconds for t in flow.transfers) - 1e-12
+
+
+def test_the_cascade_classifies_pages_and_leaves_an_empty_desk_alone():
+    plan = plan_site(EXAMPLES / "cascade.yaml")
+    models = load_models(plan)
+    deployment = assign(plan, models)
+    image = read_png(demo_data.IMAGE.read_bytes())
+    pages = [{"picture": preprocess(np.rot90(image, -k))} for k in range(4)]
+    desk = {"picture": preprocess(np.full_like(image, 200))}
+    with local_agents(sorted(deployment.assignments)) as addresses:
+        deploy(deployment, addresses)
+        feeds = [pages[0], desk, *pages[1:], desk, desk]
+        measured = run(deployment, addresses, "sort", feeds, deadline_s=30)
+    whole = open_session(demo_data.MODEL.read_bytes(), threads=1)
+    for feed, passage in zip(feeds, measured.passages, strict=True):
+        if feed is desk:
+            assert (dict(passage.outputs), passage.not_taken) == ({}, ("classify/fetch_name_0",))
+        else:
+            (wanted,) = whole.run(None, {"x": feed["picture"]})
+            assert passage.not_taken == ()
+            assert passage.outputs["classify/fetch_name_0"].tobytes() == wanted.tobytes()
+    # Nothing crossed a link for an empty desk, and the classifier did not run.
+    ran = Counter((o.kind, o.segment) for o in measured.observations)
+    cameras = [s.name for s in deployment.assignments["camera"].segments]
+    assert [ran["segment", name] for name in cameras] == [7, 7, 4]
+    assert ran["segment", deployment.assignments["gpu"].segments[0].name] == 4
+    assert sum(count for (kind, _), count in ran.items() if kind == "hop") == 8
+
+
+def test_the_cascade_s_models_are_what_their_script_writes():
+    assert (EXAMPLES / "shrink.onnx").read_bytes() == shrink()
+    assert (EXAMPLES / "page_gate.tflite").read_bytes() == page_gate()
 
 
 def test_my_device_is_used_for_what_it_may_not_give_away():

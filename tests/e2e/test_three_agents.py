@@ -14,7 +14,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from placer.assemble import assemble
-from placer.assign import assign
+from placer.assign import assign, load_models
 from placer.compare import compare
 from placer.deploy import deploy, next_epoch, run
 from placer.evaluate import evaluate
@@ -70,7 +70,7 @@ def hand_made(folder: Path, model: str, sink: str, device_of: Callable[[int, str
     site = folder / "site.yaml"
     site.write_text(SITE.format(sink=sink, model=model))
     built, graphs = build_site(read_site(site))
-    graph = graphs["flow"]
+    graph = graphs["flow"].stages["m"]
     index = ProblemIndex(built.problem)
     assignment = {}
     for number, op in enumerate(built.problem.flows[0].ops):
@@ -104,7 +104,7 @@ def outputs_of(case: Case, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndar
 
 
 def pass_through(case: Case, addresses: Mapping[str, str], feeds: list[dict[str, np.ndarray]]):
-    deployment = assign(case.plan, {"flow": case.graph}, epoch=next_epoch(addresses))
+    deployment = assign(case.plan, load_models(case.plan), epoch=next_epoch(addresses))
     deploy(deployment, addresses)
     return deployment, run(deployment, addresses, "flow", feeds, deadline_s=30)
 

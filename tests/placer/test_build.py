@@ -12,6 +12,7 @@ from placer import rules
 from placer.build import SINK, SOURCE, Built, build
 from placer.costs import Cost, CostTable
 from placer.errors import ProblemError
+from placer.flow_graph import flow_graph
 from placer.graph import ModelGraph, Op, Tensor
 from placer.privacy import spread_labels
 from profiles import Declassify, Flow, Labels, Link, LinkProfile, RegionRule, Site, Stage, Zone
@@ -107,7 +108,8 @@ def costs(modes: tuple[str, ...] = ("slow",)) -> CostTable:
 
 
 def built(*, modes: tuple[str, ...] = ("slow",), **how: Any) -> Built:
-    return build(site(**how), {"watch": graph()}, {"watch": costs(modes)})
+    where = site(**how)
+    return build(where, {"watch": flow_graph(where.flows[0], {"net": graph()})}, {"watch": {"net": costs(modes)}})
 
 
 def test_ops_and_tensors_bear_the_stage_s_name_and_the_ends_do_not() -> None:
@@ -240,7 +242,8 @@ def test_an_input_that_nobody_reads_is_held_all_the_same() -> None:
         ops=whole.ops,
         tensors={**whole.tensors, "z": extra},
     )
-    (flow,) = build(site(), {"watch": more}, {"watch": costs()}).problem.flows
+    joined = flow_graph(site().flows[0], {"net": more})
+    (flow,) = build(site(), {"watch": joined}, {"watch": {"net": costs()}}).problem.flows
     (held,) = (t for t in flow.tensors if t.name == "net/z")
     assert (held.producer, held.consumers, held.not_on) == (SOURCE, (), ("server",))
 
@@ -251,8 +254,9 @@ def test_labels_only_fall_where_a_rule_says_so(seed: int) -> None:
     model = random_graph(rng, 6)
     where = random_site(rng, model)
     (flow,) = where.flows
+    joined = flow_graph(flow, {"stage": model})
     try:
-        labels = spread_labels(where, flow, flow.stages[0], model)
+        labels = spread_labels(where, flow, joined)
     except ProblemError:
         return
     lowered = {rule.tensor for rule in flow.stages[0].declassify}
@@ -260,6 +264,6 @@ def test_labels_only_fall_where_a_rule_says_so(seed: int) -> None:
     for op in model.ops:
         for name in op.outputs:
             for read in op.inputs:
-                assert name in lowered or rank(labels[name]) >= rank(labels[read])
-    made = build(where, {"flow": model}, {"flow": random_costs(rng, model, where)})
-    assert set(made.privacy["flow"].labels) == set(model.tensors)
+                assert name in lowered or rank(labels[f"stage/{name}"]) >= rank(labels[f"stage/{read}"])
+    made = build(where, {"flow": joined}, {"flow": {"stage": random_costs(rng, model, where)}})
+    assert set(made.privacy["flow"].labels) == {f"stage/{name}" for name in model.tensors}

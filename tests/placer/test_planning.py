@@ -92,7 +92,7 @@ def test_routes_carry_exactly_the_plan_s_transfers(plan: Plan) -> None:
     routed = [(d, r.to, t) for d, a in deployment.assignments.items() for r in a.routes for t in r.tensors]
     planned = [(t.source, t.target, t.tensor.removeprefix(f"{plan.models[0].stage}/")) for t in flow.transfers]
     assert sorted(routed) == sorted(planned)
-    largest = max(graphs[FLOW].tensors[name].bytes for _, _, name in routed)
+    largest = max(graphs[FLOW].tensors[t.tensor].bytes for t in flow.transfers)
     assert all(a.max_message_bytes > largest for a in deployment.assignments.values())
     # One message per producing segment and receiver.
     keys = [(d, r.after, r.to) for d, a in deployment.assignments.items() for r in a.routes]
@@ -102,7 +102,7 @@ def test_routes_carry_exactly_the_plan_s_transfers(plan: Plan) -> None:
 def test_segments_read_and_make_what_the_plan_moves(plan: Plan) -> None:
     deployment = assign(plan, load_models(plan))
     made = {t.name for a in deployment.assignments.values() for s in a.segments for t in s.outputs}
-    graph = load_models(plan)[FLOW]
+    (graph,) = load_models(plan)[FLOW].stages.values()
     for assignment in deployment.assignments.values():
         for segment in assignment.segments:
             assert {t.name for t in segment.inputs} <= made | {t.name for t in graph.inputs}

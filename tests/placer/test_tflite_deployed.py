@@ -46,8 +46,9 @@ def test_two_agents_give_the_whole_models_bits(tmp_path, model, memory_bytes):
     site.write_text(SITE.format(model=model, tensor=tensor, memory_bytes=memory_bytes))
     plan = plan_site(site)
     assert {segment.device for segment in plan.flows[0].segments} == {"camera", "box"}
-    (graph,) = load_models(plan).values()
-    deployment = assign(plan, {"look": graph})
+    models = load_models(plan)
+    (graph,) = models["look"].stages.values()
+    deployment = assign(plan, models)
     feeds = [synthetic(graph.inputs, seed) for seed in range(3)]
     with local_agents(["camera", "box"]) as addresses:
         deploy(deployment, addresses)

@@ -6,38 +6,44 @@ import pytest
 
 from profiles import Catalog, Direction, read_site
 from profiles.energy import missing_figures
-from profiles.flow import Flow, Stage
+from profiles.flow import Flow
 from profiles.label import Declassify, RegionRule
 from profiles.limits import Limits
 from profiles.site_entries import DeviceEntry, FigureEntry, LinkEntry, ModeEntry, SiteFile, ZoneEntry
+from profiles.stage import Stage, When
 
 DOCS = Path(__file__).parents[2] / "docs"
 FORMAT = (DOCS / "site-format.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [SiteFile, Limits, FigureEntry, ZoneEntry, DeviceEntry, ModeEntry, LinkEntry, RegionRule, Flow, Stage, Declassify],
-)
+KINDS = (
+    SiteFile, Limits, FigureEntry, ZoneEntry, DeviceEntry, ModeEntry, LinkEntry, RegionRule,
+    Flow, Stage, When, Declassify,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_field_of_a_site_is_documented(kind: type) -> None:
     for name in kind.__struct_encode_fields__:  # type: ignore[attr-defined]
         assert re.search(rf"\b{name}\b", FORMAT), f"{kind.__name__}.{name}"
 
 
 def test_no_field_is_documented_that_does_not_exist() -> None:
-    kinds = (SiteFile, Limits, FigureEntry, ZoneEntry, DeviceEntry, ModeEntry, LinkEntry, RegionRule, Flow, Stage)
-    kinds += (Declassify,)
-    known = {name for kind in kinds for name in kind.__struct_encode_fields__}
+    known = {name for kind in KINDS for name in kind.__struct_encode_fields__}
     rows = [line.split("|")[1] for line in FORMAT.splitlines() if line.startswith("| `")]
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert documented <= known
 
 
 def test_the_example_is_a_site(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", FORMAT, flags=re.DOTALL)
+    example, stages = re.findall(r"```yaml\n(.*?)```", FORMAT, flags=re.DOTALL)
     path = tmp_path / "site.yaml"
     path.write_text(example, encoding="utf-8")
     assert len(read_site(path).links) == 4
+    before, _, _ = example.partition("flows:\n")
+    path.write_text(before + stages.replace("archive", "gpu"), encoding="utf-8")
+    (flow,) = read_site(path).flows
+    assert [stage.name for stage in flow.stages] == ["shrink", "gate", "classify"]
 
 
 def test_the_catalog_page_shows_the_catalog() -> None:

@@ -1,6 +1,7 @@
+import msgspec
 import pytest
 
-from profiles import Flow, ProfileError, Stage
+from profiles import Flow, ProfileError, Stage, When, stage_order
 
 STAGE = Stage(name="s", model="m.onnx")
 
@@ -38,12 +39,109 @@ def test_a_field_out_of_range_is_refused(field: str, value: object) -> None:
         flow(**{field: value})
 
 
-@pytest.mark.parametrize("stages", [(), (STAGE, Stage(name="t", model="n.onnx"))])
-def test_a_flow_has_exactly_one_stage(stages: tuple[Stage, ...]) -> None:
-    with pytest.raises(ProfileError, match=f"{len(stages)} stages"):
-        flow(stages=stages)
+def test_a_flow_has_a_stage() -> None:
+    with pytest.raises(ProfileError, match="flow 'f' has no stages"):
+        flow(stages=())
 
 
 def test_a_dimension_is_at_least_one() -> None:
     with pytest.raises(ProfileError, match=r"\[1, -1\]"):
         Stage(name="s", model="m.onnx", inputs={"x": (1, -1)})
+
+
+# --- several stages --------------------------------------------------------------------------------------------------
+
+GATE = Stage(name="gate", model="gate.tflite", reads={"x": "frame"})
+CLASSIFY = Stage(
+    name="classify",
+    model="c.onnx",
+    reads={"image": "frame"},
+    when=When(tensor="gate/score", at_least=0.5, share=0.2),
+)
+
+
+def changed(stage: Stage, **changes: object) -> Stage:
+    return msgspec.structs.replace(stage, **changes)
+
+
+def test_one_model_alone_is_plain_and_several_stages_are_not() -> None:
+    assert flow().plain
+    assert flow(stages=(Stage(name="a/b", model="m.onnx"),)).plain
+    assert not flow(stages=(GATE, CLASSIFY)).plain
+    assert not flow(stages=(GATE,)).plain
+
+
+def test_stages_are_put_after_what_they_take_in() -> None:
+    last = Stage(name="last", model="l.onnx", reads={"a": "classify/y", "b": "gate/score"})
+    ordered = stage_order(flow(stages=(last, CLASSIFY, GATE)).stages)
+    assert [stage.name for stage in ordered] == ["gate", "classify", "last"]
+    # Where nothing forbids it, the file's order stays.
+    assert stage_order((GATE, changed(CLASSIFY, when=None))) == (GATE, changed(CLASSIFY, when=None))
+
+
+@pytest.mark.parametrize(
+    ("stages", "outputs", "message"),
+    [
+        ((GATE, changed(GATE, model="n.onnx")), (), r"stages\[1\].name: the stage 'gate' stands twice"),
+        ((GATE, changed(CLASSIFY, name="a/b")), (), r"stages\[1\].name: 'a/b' has a '/'"),
+        (
+            (GATE, changed(CLASSIFY, reads={})),
+            (),
+            r"stages\[1\].reads: the stage 'classify' does not say what it reads",
+        ),
+        (
+            (GATE, changed(CLASSIFY, reads={"image": "gat/score"})),
+            (),
+            r"stages\[1\].reads.image: 'gat/score': 'gat' is no stage of the flow; did you mean 'gate'\?",
+        ),
+        ((GATE, changed(CLASSIFY, reads={"image": "classify/y"})), (), r"reads.image: 'classify/y' is the stage's own"),
+        ((GATE, changed(CLASSIFY, reads={"image": "gate/"})), (), r"reads.image: 'gate/' names no output"),
+        ((GATE, changed(CLASSIFY, reads={"image": "/y"})), (), r"reads.image: '/y' names no output"),
+        (
+            (GATE, changed(CLASSIFY, when=When(tensor="frame", at_least=1.0, share=0.5))),
+            (),
+            r"stages\[1\].when.tensor: 'frame' is no output of a stage; write STAGE/OUTPUT",
+        ),
+        (
+            (GATE, changed(CLASSIFY, when=When(tensor="gatt/s", at_least=1.0, share=0.5))),
+            (),
+            r"stages\[1\].when.tensor: 'gatt/s': 'gatt' is no stage",
+        ),
+        (
+            (changed(GATE, reads={"x": "classify/y"}), CLASSIFY),
+            (),
+            r"stages: '.*', '.*' wait for each other in a circle",
+        ),
+        (
+            (GATE, CLASSIFY),
+            ("classif/y",),
+            r"outputs\[0\]: 'classif/y': 'classif' is no stage.*did you mean 'classify'",
+        ),
+        ((GATE, CLASSIFY), ("frame",), r"outputs\[0\]: 'frame' is no output of a stage"),
+        ((GATE, CLASSIFY), ("gate/s", "gate/s"), r"outputs\[1\]: 'gate/s' stands twice"),
+        ((GATE, CLASSIFY), ("gate/s",), r"stages\[1\]: nothing takes in what the stage 'classify' makes"),
+    ],
+)
+def test_what_does_not_hold_together_is_refused_with_its_place(
+    stages: tuple[Stage, ...], outputs: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ProfileError, match=message):
+        flow(stages=stages, outputs=outputs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"at_least": None}, "no bound is given"),
+        ({"at_most": 0.4}, "at_least 0.5 is above at_most 0.4"),
+        ({"at_least": float("nan")}, "at_least is nan"),
+        ({"share": 0.0}, "share is 0.0: give a number above 0 and at most 1"),
+        ({"share": 1.1}, "share is 1.1"),
+        ({"share": float("nan")}, "share is nan"),
+        ({"element": -1}, "element is -1"),
+    ],
+)
+def test_a_condition_has_bounds_and_a_share(changes: dict[str, object], message: str) -> None:
+    fields: dict[str, object] = {"tensor": "gate/score", "at_least": 0.5, "share": 0.2}
+    with pytest.raises(ProfileError, match=message):
+        When(**{**fields, **changes})  # type: ignore[arg-type]

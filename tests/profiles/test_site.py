@@ -214,7 +214,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("flows.0.rate_hz", 0, r"flows\[0\]: rate_hz is 0\.0: give a finite number larger than zero"),
     ("flows.0.rate_hz", "2 Hz", r"flows\[0\]\.rate_hz: '2 Hz' is not allowed; expected a number"),
     ("flows.0.deadline_s", -1, r"flows\[0\]: deadline_s is -1\.0"),
-    ("flows.0.stages", [], r"flows\[0\]: flow 'inspect' has 0 stages"),
+    ("flows.0.stages", [], r"flows\[0\]: flow 'inspect' has no stages"),
     ("flows.0.stages.0.model", 3, r"flows\[0\]\.stages\[0\]\.model: 3 is not allowed"),
     ("flows.0.stages.0.inputs", {"x": [0]}, r"flows\[0\]\.stages\[0\]: input 'x' has shape \[0\]"),
     ("flows.0.stages.0.inputs", {"x": ["n"]}, r"flows\[0\]\.stages\[0\]\.inputs.*; expected a whole number"),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from placer.build import build
 from placer.errors import Infeasible, ProblemError
+from placer.flow_graph import FlowGraph, flow_graph
 from placer.solve import solve
 from tests.properties.random_site import random_costs, random_graph, random_site
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from placer.graph import ModelGraph
     from placer.plan import Plan
     from profiles import Site
+
+
+def joined(site: Site, graph: ModelGraph) -> dict[str, FlowGraph]:
+    """The only flow, with the only model."""
+    return {"flow": flow_graph(site.flows[0], {"stage": graph})}
 
 
 def sensitivity(site: Site, graph: ModelGraph) -> dict[str, int]:
@@ -112,7 +118,7 @@ def test_no_device_holds_what_it_must_not_see(seed: int) -> None:
     site = random_site(rng, graph)
     refusal, built, plan = "", None, None
     try:
-        built = build(site, {"flow": graph}, {"flow": random_costs(rng, graph, site)})
+        built = build(site, joined(site, graph), {"flow": {"stage": random_costs(rng, graph, site)}})
         plan = solve(built.problem, built=built)
     except ProblemError as error:
         refusal = str(error)
@@ -137,14 +143,15 @@ def test_most_of_the_drawn_sites_are_worth_checking() -> None:
         rng = random.Random(seed)
         graph = random_graph(rng, 5)
         site = random_site(rng, graph)
-        costs = {"flow": random_costs(rng, graph, site)}
+        costs = {"stage": random_costs(rng, graph, site)}
         try:
-            built = build(site, {"flow": graph}, costs)
+            built = build(site, joined(site, graph), {"flow": costs})
             plan = solve(built.problem)
         except (ProblemError, Infeasible):
             continue
+        table = costs["stage"]
         cheapest = {
-            op.name: min(site.devices, key=lambda d, op=op: costs["flow"].cost(op.name, d.name, "cpu-fp32").joules).name  # type: ignore[misc]
+            op.name: min(site.devices, key=lambda d, op=op: table.cost(op.name, d.name, "cpu-fp32").joules).name  # type: ignore[misc]
             for op in graph.ops
         }
         assert offences(site, graph, placement(plan)) == []

@@ -63,7 +63,7 @@ def _set(tree, path, value):
         ("cloud", ["routes", 0, "to"], "cloud", "leads back to 'cloud' itself"),
         ("cloud", ["routes", 0, "to"], "mars", "does not pass that device"),
         ("cloud", ["routes", 0, "flow"], "other", "names flow 'other'"),
-        ("cloud", ["routes", 0, "after"], "flow/1", "does not run here"),
+        ("cloud", ["routes", 0, "after"], "flow/1", "no segment or condition that flow"),
         ("cloud", ["routes", 0, "after"], "", "whose source is 'camera'"),
         ("cloud", ["routes", 0, "tensors"], ["c"], r"carries \['c'\], which arise elsewhere"),
         ("cloud", ["routes", 0, "tensors"], [], "carries no tensors"),

@@ -1,0 +1,150 @@
+"""Stages joined to one graph: names, shares, conditions, and what does not fit."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from placer.errors import ProblemError
+from profiles import Stage, When
+from tests.placer.stages import STAGES, joined
+
+replace = msgspec.structs.replace
+SHRINK, GATE, NET = STAGES
+
+
+def test_ops_bear_their_stage_and_a_condition_stands_before_what_it_lets_run(tmp_path):
+    graph = joined(tmp_path)
+    assert [op.name for op in graph.ops] == [
+        "shrink/pool", "shrink/turn", "gate/mean_0", "when net/x", "net/conv", "net/relu", "net/mean",
+    ]  # fmt: skip
+    assert [t.name for t in graph.inputs] == ["frame"]
+    assert [t.name for t in graph.outputs] == ["net/y"]
+    assert {stage: model.format for stage, model in graph.stages.items()} == {
+        "shrink": "onnx", "gate": "tflite", "net": "onnx",
+    }  # fmt: skip
+    # One tensor under its maker's name, whatever its reader calls it; the source's data by the name they are read by.
+    assert [op.name for op in graph.consumers("shrink/small")] == ["gate/mean_0"]
+    assert [op.name for op in graph.consumers("frame")] == ["shrink/pool", "when net/x"]
+    assert graph.tensor_of("gate", "small") == "shrink/small"
+    assert graph.op_in_model("net/conv") == "conv"
+    # The batch of the net follows from what it reads.
+    assert graph.tensors["net/y"].shape == (1, 2)
+
+
+def test_a_condition_makes_a_copy_of_what_it_carries(tmp_path):
+    graph = joined(tmp_path)
+    (condition,) = graph.conditions.values()
+    assert (condition.tests, condition.tested, condition.carries, condition.makes) == (
+        "gate/score", "gate", "frame", "net/x",
+    )  # fmt: skip
+    op = graph.producer("net/x")
+    assert (op.name, op.inputs, op.macs, op.weights_bytes) == ("when net/x", ("gate/score", "frame"), 0, 0)
+    made, carried = graph.tensors["net/x"], graph.tensors["frame"]
+    assert (made.shape, made.dtype, made.bytes) == (carried.shape, carried.dtype, carried.bytes)
+
+
+def test_shares_multiply_along_conditions_and_the_smallest_reaches_a_join(tmp_path):
+    again = Stage(
+        name="again",
+        model="net.onnx",
+        reads={"x": "frame"},
+        when=When(tensor="net/y", element=1, at_most=3.0, share=0.5),
+    )
+    beside = Stage(name="beside", model="gate.tflite", reads={"small": "shrink/small"})
+    graph = joined(tmp_path, (*STAGES, again, beside), ("again/y", "beside/score", "gate/score"))
+    assert dict(graph.share) == {"shrink": 1.0, "gate": 1.0, "net": 0.25, "again": 0.125, "beside": 1.0}
+    assert graph.conditions["when again/x"].share == 0.25
+    assert {t.name: graph.share_of(t.name) for t in graph.outputs} == {
+        "again/y": 0.125, "beside/score": 1.0, "gate/score": 1.0,
+    }  # fmt: skip
+    assert graph.share_of("frame") == 1.0
+
+
+def test_outputs_are_what_no_stage_takes_in_unless_they_are_named(tmp_path):
+    assert [t.name for t in joined(tmp_path).outputs] == ["net/y"]
+    named = joined(tmp_path, outputs=("gate/score", "net/y"))
+    assert [t.name for t in named.outputs] == ["gate/score", "net/y"]
+
+
+def test_a_plain_flow_keeps_its_model_s_names_on_the_wire(tmp_path):
+    plain = joined(tmp_path, (Stage(name="net", model="net.onnx", inputs={"x": (2, 3, 8, 8)}),))
+    assert [t.name for t in plain.inputs] == ["net/x"]
+    assert plain.wire_name("net/x") == "x"
+    assert plain.tensors["net/y"].shape == (2, 2)
+    assert joined(tmp_path).wire_name("net/y") == "net/y"
+
+
+@pytest.mark.parametrize(
+    ("stages", "outputs", "message"),
+    [
+        (
+            (replace(SHRINK, reads={"pictur": "frame"}), GATE, NET),
+            (),
+            r"flow 'look', stage 'shrink': reads: .*thumbnail.onnx has no input 'pictur'; did you mean 'picture'\?",
+        ),
+        (
+            (SHRINK, replace(GATE, reads={"small": "shrink/smal"}), NET),
+            (),
+            r"flow 'look', stage 'gate': reads.small: .*thumbnail.onnx has no output 'smal'; did you mean 'small'\?",
+        ),
+        (
+            (SHRINK, GATE, replace(NET, when=When(tensor="gate/scor", at_least=0.5, share=0.5))),
+            (),
+            r"stage 'net': when.tensor: .*gate.tflite has no output 'scor'; did you mean 'score'\?",
+        ),
+        (
+            (SHRINK, GATE, replace(NET, when=When(tensor="gate/score", element=1, at_least=0.5, share=0.5))),
+            (),
+            r"stage 'net': when.element: 1 is beyond 'gate/score', which has 1 numbers",
+        ),
+        (
+            (SHRINK, GATE, replace(NET, when=When(tensor="shrink/small", at_least=0.5, share=0.5))),
+            (),
+            r"when.tensor: 'shrink/small' has 48 numbers, shape \[1, 4, 4, 3\]; say which with `element`",
+        ),
+        (
+            (SHRINK, replace(GATE, reads={"small": "frame"}), NET),
+            (),
+            r"flow 'look', stage 'gate'.*\[1, 3, 8, 8\]",
+        ),
+        ((SHRINK, GATE, NET), ("net/z",), r"flow 'look': outputs: .*net.onnx has no output 'z'"),
+        (
+            (SHRINK, GATE, replace(NET, inputs={"x": (4, 3, 8, 8)})),
+            (),
+            r"stage 'net': reads.x: 'frame' is float32 \[1, 3, 8, 8\], but the model takes float32 \[4, 3, 8, 8\]",
+        ),
+        (
+            (SHRINK, replace(GATE, model="none.tflite"), NET),
+            (),
+            r"flow 'look', stage 'gate': .*none.tflite.*No such file",
+        ),
+        (
+            (SHRINK, replace(NET, when=When(tensor="shrink/small", element=0, at_least=0, share=1))),
+            ("shrink/small", "net/y"),
+            None,
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_place(tmp_path, stages, outputs, message):
+    if message is None:
+        assert joined(tmp_path, stages, outputs)
+        return
+    with pytest.raises(ProblemError, match=message):
+        joined(tmp_path, stages, outputs)
+
+
+def test_an_input_that_nothing_feeds_is_named(tmp_path):
+    two = Stage(name="two", model="two.onnx", reads={"a": "frame"})
+    import onnx
+    from onnx import TensorProto, helper
+
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 3, 8, 8)) for n in ("a", "b", "s")]
+    graph = helper.make_graph([helper.make_node("Add", ["a", "b"], ["s"])], "g", infos[:2], infos[2:])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "two.onnx"
+    )
+    with pytest.raises(ProblemError, match="stage 'two': reads: nothing is read for input 'b'"):
+        joined(tmp_path, (two,))
+    with pytest.raises(ProblemError, match="'frame' is read by two inputs of one model"):
+        joined(tmp_path, (replace(two, reads={"a": "frame", "b": "frame"}),))
