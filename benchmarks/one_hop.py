@@ -3,9 +3,10 @@
 Both servers are processes of this machine, load the same model with the same options and get the same
 requests of the same client, turn by turn, so that a busy machine disturbs both alike: trust the ratios.
 
-    python benchmarks/one_hop.py [--calls N] [--tls] [--json]
+    python benchmarks/one_hop.py [--calls N] [--isolation] [--tls] [--json]
 
-With ``--tls`` a second agent, which asks for certificates, gets the same requests for its segment.
+The agent runs its segments in its own process. With ``--isolation`` another agent, whose segments run in processes of
+their own, gets the same requests for its segment; with ``--tls`` one that asks for certificates does.
 """
 
 from __future__ import annotations
@@ -171,29 +172,38 @@ def rate_hz(stub: Stub, message: Any, calls: int) -> float:
 def secure_agent(stack: ExitStack) -> Stub:
     """Start an agent that asks for certificates."""
     files, credentials = certificates(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-    address = stack.enter_context(LocalAgents(["bench"], credentials={"bench": files})).addresses["bench"]
+    agents = stack.enter_context(LocalAgents(["bench"], credentials={"bench": files}, options=["--no-isolation"]))
+    address = agents.addresses["bench"]
     put_models(address, credentials)
     channel = open_channel(address, MAX_MESSAGE_BYTES, credentials.material(), "bench")
     return Stub(stack.enter_context(channel), INFERENCE_SERVICE)
 
 
-def measure(calls: int, *, tls: bool) -> list[dict[str, Any]]:
+def isolated_agent(stack: ExitStack) -> Stub:
+    """Start an agent whose segments run in processes of their own."""
+    address = stack.enter_context(LocalAgents(["bench"])).addresses["bench"]
+    put_models(address)
+    return Stub(stack.enter_context(open_channel(address, MAX_MESSAGE_BYTES)), INFERENCE_SERVICE)
+
+
+def measure(calls: int, *, isolation: bool, tls: bool) -> list[dict[str, Any]]:
     """Time every size on all servers, in alternating rounds."""
     rows = []
     with (
         bare_server() as bare_address,
-        LocalAgents(["bench"]) as agents,
+        LocalAgents(["bench"], options=["--no-isolation"]) as agents,
         open_channel(bare_address, MAX_MESSAGE_BYTES) as bare_channel,
         open_channel(agents.addresses["bench"], MAX_MESSAGE_BYTES) as agent_channel,
         ExitStack() as stack,
     ):
         put_models(agents.addresses["bench"])
         bare, agent = Stub(bare_channel, INFERENCE_SERVICE), Stub(agent_channel, INFERENCE_SERVICE)
-        secure = {"tls": secure_agent(stack)} if tls else {}
+        others = {"isolated": isolated_agent(stack)} if isolation else {}
+        others |= {"tls": secure_agent(stack)} if tls else {}
         for size_bytes in SIZES_BYTES:
             segment, flow = request(f"bench-{size_bytes}/0", size_bytes), request(f"bench-{size_bytes}", size_bytes)
             targets = {"bare": (bare, segment), "segment": (agent, segment), "flow": (agent, flow)}
-            targets |= {name: (stub, segment) for name, stub in secure.items()}
+            targets |= {name: (stub, segment) for name, stub in others.items()}
             times: dict[str, list[float]] = {name: [] for name in targets}
             for target in targets.values():
                 seconds_of(*target, 10)
@@ -206,6 +216,8 @@ def measure(calls: int, *, tls: bool) -> list[dict[str, Any]]:
             rows.append({
                 "bytes": size_bytes, "p50_s": p50_s, "rate_hz": rates_hz,
                 "segment_ratio": p50_s["segment"] / p50_s["bare"], "flow_ratio": p50_s["flow"] / p50_s["bare"],
+                **({"isolated_ratio": p50_s["isolated"] / p50_s["bare"],
+                    "isolation_s": p50_s["isolated"] - p50_s["segment"]} if isolation else {}),
                 **({"tls_ratio": p50_s["tls"] / p50_s["segment"]} if tls else {}),
             })  # fmt: skip
     return rows
@@ -215,6 +227,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=1000, help="calls per size and server (default: %(default)s)")
+    parser.add_argument("--isolation", action="store_true", help="measure an agent with segments' processes too")
     parser.add_argument("--tls", action="store_true", help="measure an agent that asks for certificates too")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve-bare", action="store_true", help=argparse.SUPPRESS)
@@ -222,7 +235,7 @@ def main() -> None:
     if given.serve_bare:
         serve_bare()
         return
-    rows = measure(given.calls, tls=given.tls)
+    rows = measure(given.calls, isolation=given.isolation, tls=given.tls)
     if given.json:
         print(json.dumps({"processors": os.cpu_count(), "rows": rows}))
         return
@@ -233,6 +246,12 @@ def main() -> None:
             f"(x{row['segment_ratio']:.2f})  flow {1e3 * p50['flow']:7.2f} ms (x{row['flow_ratio']:.2f})  "
             f"{CLIENTS} clients: {rate['bare']:6.0f} / {rate['segment']:6.0f} / {rate['flow']:6.0f} per s"
         )
+        if given.isolation:
+            print(
+                f"{'':>11}  segment in its own process {1e3 * p50['isolated']:7.2f} ms "
+                f"(x{row['isolated_ratio']:.2f} of bare, {1e3 * row['isolation_s']:+.2f} ms)  "
+                f"{CLIENTS} clients: {rate['isolated']:6.0f} per s"
+            )
         if given.tls:
             print(
                 f"{'':>11}  segment with certificates {1e3 * p50['tls']:7.2f} ms (x{row['tls_ratio']:.2f} of without)  "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtimes.errors import AgentError, BadCredentials
+from runtimes.isolation.limits import Limits, default_memory_bytes
 from runtimes.logs import set_up_logs
 from runtimes.malloc import keep_large_blocks
 from runtimes.server import Agent, Options, available_threads
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from profiles.meters import Meter
 
 _LOG = logging.getLogger(__name__)
-_GRACE_S = 5.0
+_DRAIN_S = 5.0
+_CUT_OFF = 5
+_EXECUTION_LIMIT_S = 60.0
 _MAX_MESSAGE_BYTES = 64 << 20
 
 
@@ -37,12 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 after an orderly stop, 2 for wrong options, 4 if it cannot serve.
+        Exit code: 0 after an orderly stop, 2 for wrong options, 4 if it cannot serve; the process ends with 5
+        where requests had to be cut off.
     """
     parser = _parser()
     given = parser.parse_args(arguments)
     set_up_logs(given.name, given.log_format, given.log_level.upper())
     files = _credential_files(parser, given)
+    limits = _limits(parser, given)
     keep_large_blocks()
     stopping = _stop_signal()
     try:
@@ -54,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
                 store=given.store,
                 threads=given.threads,
                 max_message_bytes=given.max_message_bytes,
+                limits=limits,
                 credentials=credentials,
                 metrics=given.metrics,
                 meter=None if given.meter is None else _meter(given.meter),
@@ -73,8 +79,22 @@ def main(arguments: list[str] | None = None) -> int:
     sys.stdout.write(f"listening on {agent.address}\n")
     sys.stdout.flush()
     stopping.recv(1)
-    agent.stop(_GRACE_S)
+    if not agent.stop(given.drain_s):
+        _LOG.warning("requests were still under way after %.3g s and are cut off", given.drain_s)
+        logging.shutdown()
+        # Not by a return: the threads that run them would be waited for.
+        os._exit(_CUT_OFF)
     return 0
+
+
+def _limits(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Limits | None:
+    """Give the limits of segments' processes; None where they run in this one."""
+    if given.no_isolation:
+        return None
+    try:
+        return Limits(memory_bytes=given.segment_memory_bytes, run_s=given.execution_limit_s)
+    except ValueError as error:
+        parser.error(f"--segment-memory-bytes, --execution-limit-s: {error}")
 
 
 def _credential_files(parser: argparse.ArgumentParser, given: argparse.Namespace) -> CredentialFiles | None:
@@ -156,6 +176,31 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="the largest message taken (default: %(default)s)",
     )
+    parser.add_argument(
+        "--drain-s",
+        type=_seconds,
+        default=_DRAIN_S,
+        metavar="SECONDS",
+        help="what requests under way have to end when the agent is told to stop (default: %(default)s)",
+    )
+    apart = parser.add_argument_group("isolation", "each segment runs in a process of its own, within limits")
+    apart.add_argument(
+        "--no-isolation", action="store_true", help="run segments in the agent's process, where memory is short"
+    )
+    apart.add_argument(
+        "--segment-memory-bytes",
+        type=_positive,
+        default=default_memory_bytes(),
+        metavar="N",
+        help="the most writable memory of one segment's process (default: half of this machine's, %(default)s)",
+    )
+    apart.add_argument(
+        "--execution-limit-s",
+        type=_seconds,
+        default=_EXECUTION_LIMIT_S,
+        metavar="SECONDS",
+        help="the longest that one execution may take, whatever its deadline (default: %(default)s)",
+    )
     watching = parser.add_argument_group("watching it")
     watching.add_argument(
         "--metrics", metavar="HOST:PORT", help="serve Prometheus metrics there; outside loopback as --listen does"
@@ -185,6 +230,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError(f"{value} is not above 0 and at most 86400")
     return value
 
 

@@ -302,8 +302,12 @@ class AgentClient:
         kind = error_of_status(error.code().name)
         text = f"agent at {self.address}: {error.details()}"
         if kind is Unreachable:
-            why = self._connection.why(error.details() or "")
-            if why != error.details():
+            details = error.details() or ""
+            # An agent that answers says so of another device, or of a segment or end of its own.
+            if details.startswith(("device ", "the device ")):
+                return Unreachable(text)
+            why = self._connection.why(details)
+            if why != details:
                 return Unreachable(f"agent at {self.address}: {why}")
             return Unreachable(f"{text} (does the agent run, and is the address right?)")
         if kind is DeadlineExceeded:

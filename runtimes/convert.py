@@ -62,7 +62,7 @@ def encode(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], tensors: An
                 f"{spec.dtype} ({DATATYPES[spec.dtype]}){list(spec.shape)} is expected"
             )
         tensors.add(name=spec.name, datatype=spec.dtype, shape=spec.shape)
-        raw.append(_raw_of(array))
+        raw.append(raw_of(array))
 
 
 def encode_result(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], reply: Any) -> None:
@@ -128,7 +128,7 @@ def decode(tensors: Sequence[Any], raw: Sequence[bytes], specs: Mapping[str, Ten
             raise BadRequest(
                 f"tensor {tensor.name!r} has shape {list(tensor.shape[:16])}; {list(spec.shape)} is expected"
             )
-        arrays[spec.name] = _of_raw(raw[index], spec) if raw else _of_typed(tensor, spec)
+        arrays[spec.name] = of_raw(raw[index], spec) if raw else _of_typed(tensor, spec)
     return arrays
 
 
@@ -155,14 +155,22 @@ def zeros(spec: TensorSpec) -> Array:
     return np.full(spec.shape, b"", dtype) if dtype.kind == "O" else np.zeros(spec.shape, dtype)
 
 
-def _raw_of(array: Array) -> bytes:
+def raw_of(array: Array) -> bytes:
+    """Give an array's raw contents as the protocol has them."""
     if array.dtype.kind != "O":
         return array.tobytes()
     items = (item if isinstance(item, bytes) else str(item).encode() for item in array.flat)
     return b"".join(_LENGTH.pack(len(item)) + item for item in items)
 
 
-def _of_raw(buffer: bytes, spec: TensorSpec) -> Array:
+def of_raw(buffer: bytes, spec: TensorSpec) -> Array:
+    """Read raw contents, as a read-only array over them.
+
+    Raises
+    ------
+    BadRequest
+        If they are not of the spec's size.
+    """
     if spec.dtype == "BYTES":
         return _of_strings(_split(buffer, spec), spec)
     if len(buffer) != spec.bytes:

@@ -16,13 +16,12 @@ import msgspec
 
 from runtimes.errors import AgentError, BadManifest, WrongState
 from runtimes.loaded import LoadedPlan
-from runtimes.session import open_session
 from runtimes.state import Plans, StateFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runtimes.assignment import Assignment
+    from runtimes.assignment import Assignment, SegmentSpec
     from runtimes.session import Session
     from runtimes.store import BlobStore
 
@@ -44,8 +43,8 @@ class Epochs:
         Its model files.
     state
         What it remembers over a restart.
-    threads
-        The most threads of one execution.
+    open_segment
+        Loads a segment and warms it up, within the given seconds.
     max_message_bytes
         The largest message that its server takes.
     changed
@@ -53,13 +52,14 @@ class Epochs:
     """
 
     def __init__(
-        self, *, device: str, store: BlobStore, state: StateFile, threads: int, max_message_bytes: int,
+        self, *, device: str, store: BlobStore, state: StateFile,
+        open_segment: Callable[[SegmentSpec, float], Session], max_message_bytes: int,
         changed: Callable[[tuple[LoadedPlan, ...]], None],
     ) -> None:  # fmt: skip
         self.device = device
         self._store = store
         self._state = state
-        self._threads = threads
+        self._open_segment = open_segment
         self._max_message_bytes = max_message_bytes
         self._changed = changed
         # One change at a time, and loading is long: readers take the tables as they are, so a changed table
@@ -290,12 +290,9 @@ class Epochs:
 
     def _open(self, assignment: Assignment, timeout_s: float) -> dict[str, Session]:
         deadline = time.monotonic() + timeout_s
-        sessions = {}
-        for spec in assignment.segments:
-            session = open_session(spec, self._store.read(spec.blob), self._threads)
-            session.warm_up(max(0.001, deadline - time.monotonic()))
-            sessions[spec.name] = session
-        return sessions
+        return {
+            spec.name: self._open_segment(spec, max(0.001, deadline - time.monotonic())) for spec in assignment.segments
+        }
 
     def _collect(self) -> None:
         """Remove the model files that no plan held here names."""

@@ -10,7 +10,7 @@ AgentError
 │   ├── Forbidden       the caller's certificate does not allow this
 │   ├── MissingExtra    the executor of a segment is not installed
 │   └── Exhausted       a bounded table or queue is full; try later
-├── Unreachable         a device does not answer
+├── Unreachable         a device or a segment's process does not answer, or takes nothing new
 ├── BadCredentials      a certificate, key or authority cannot be used, or a name cannot stand in one
 ├── DeadlineExceeded    no result by the deadline
 └── Failed              a segment or its hop failed while it ran
@@ -81,7 +81,7 @@ class Exhausted(Refused):
 
 
 class Unreachable(AgentError):  # noqa: N818  the word of the protocol
-    """A device does not answer; the message names it and its address."""
+    """A device or a segment's process does not answer, or takes nothing new; the message names it."""
 
     status = "UNAVAILABLE"
 

@@ -72,6 +72,12 @@ class LoadedPlan:
         """Say whether a flow's result is needed here."""
         return self.flows[flow].sink == self.device
 
+    def is_ready(self, name: str) -> bool:
+        """Say whether a segment can run now; of a flow, whether all its segments here can."""
+        if name in self.sessions:
+            return self.sessions[name].ready
+        return all(session.ready for _, session in self._by_flow[name])
+
     def _tensors_of(self, flow: FlowSpec) -> dict[str, TensorSpec]:
         tensors = {t.name: t for _, s in self._by_flow[flow.name] for t in (*s.spec.inputs, *s.spec.outputs)}
         tensors.update((t.name, t) for c in self._conditions[flow.name] for t in (c.tests, c.carries, c.makes))

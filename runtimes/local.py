@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from runtimes.errors import Unreachable
 from runtimes.signals import signals_afterwards
+from runtimes.spawn import python_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,12 +119,9 @@ class LocalAgents:
         return self._logs[device].read_text(errors="replace")
 
     def _spawn(self, device: str, listen: str = "127.0.0.1:0") -> subprocess.Popen[str]:
+        command, environment = python_module("runtimes")
         store = self._stores[device]
-        # This very package, from wherever it was imported, and nothing of the working directory.
-        ours = str(Path(__file__).resolve().parent.parent)
-        path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, "-P", "-m", "runtimes", "--name", device, "--store", str(store)]
-        command += ["--listen", listen, *self._options]
+        command += ["--name", device, "--store", str(store), "--listen", listen, *self._options]
         if self._threads is not None:
             command += ["--threads", str(self._threads)]
         if files := self._credentials.get(device):
@@ -139,7 +135,7 @@ class LocalAgents:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment,
             # Of its own process group, so that Ctrl-C reaches us first and we stop it in order.
             start_new_session=True,
         )

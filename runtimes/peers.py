@@ -51,6 +51,7 @@ class _Line:
     pending: bool = False
     misses: int = 0
     heard: bool = False
+    under_way: int = 0
 
 
 class Peers:
@@ -69,6 +70,7 @@ class Peers:
         self._credentials = credentials
         self._lock = threading.Lock()
         self._lines: dict[Peer, _Line] = {}
+        self._settled = threading.Condition(self._lock)
 
     def send(
         self, peer: Peer, message: Any, timeout_s: float, acknowledged: Callable[[AgentError | None, float], None],
@@ -109,12 +111,24 @@ class Peers:
                 line.heard = True
             except grpc.RpcError as failure:
                 error = _error_of(failure, line.connection)
-            acknowledged(error, time.monotonic() - started)
+            try:
+                acknowledged(error, time.monotonic() - started)
+            finally:
+                self._count(line, -1)
 
+        self._count(line, +1)
         try:
             line.senders.submit(deliver)
         except RuntimeError as error:
+            self._count(line, -1)
             raise Unreachable(f"the connection to {peer.address} is closed: no plan names it any more") from error
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until every message to an agent that answers is acknowledged; returns whether that is so."""
+        with self._settled:
+            return self._settled.wait_for(
+                lambda: all(not line.under_way or line.misses for line in self._lines.values()), timeout_s
+            )
 
     def silent(self, peers: Iterable[Peer]) -> list[Peer]:
         """Give those that do not answer, and ask them all again for the next call.
@@ -138,6 +152,12 @@ class Peers:
             line.senders.shutdown(wait=False)
         for peer in kept:
             self._beat(peer)
+
+    def _count(self, line: _Line, change: int) -> None:
+        with self._settled:
+            line.under_way += change
+            if line.under_way == 0:
+                self._settled.notify_all()
 
     def _line(self, peer: Peer) -> _Line:
         with self._lock:

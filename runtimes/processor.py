@@ -160,7 +160,7 @@ def _run_once(execution: Execution) -> tuple[dict[str, Array] | AgentError, Timi
     if not execution.wanted():
         return Failed("its request was given up before its turn"), None
     try:
-        outputs = execution.session.run(execution.tensors)
+        outputs = execution.session.run(execution.tensors, execution.deadline)
     except AgentError as error:
         return error, None
     # A fault in an executor must not take the device's only turn with it.

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runtimes.errors import AgentError, Exhausted
+from runtimes.errors import AgentError, Exhausted, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -217,6 +217,7 @@ class RunTable:
         self._changed = threading.Condition()
         self._runs: dict[tuple[int, str], Run] = {}
         self._opened = 0
+        self._draining = False
         self._wake_at = float("inf")
         self._stopped = False
         self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
@@ -235,11 +236,14 @@ class RunTable:
         ------
         Exhausted
             If too many are open.
+        Unreachable
+            If it is a new one and this device is about to end.
         """
         with self._changed:
             found = self._runs.get((loaded.epoch, key))
             if found is not None:
                 return found
+            self.require_open()
             if len(self._runs) >= self._capacity:
                 raise Exhausted(f"{self._capacity} requests are open on device {loaded.device!r}; try later")
             self._opened += 1
@@ -247,6 +251,23 @@ class RunTable:
             self._runs[loaded.epoch, key] = run
             self._watch(deadline)
             return run
+
+    def require_open(self) -> None:
+        """Refuse what is new while this device drains.
+
+        Raises
+        ------
+        Unreachable
+            If it does.
+        """
+        if self._draining:
+            raise Unreachable("the device is draining: it ends what it has begun and takes nothing new")
+
+    def drain(self, timeout_s: float) -> bool:
+        """Open no new runs, and wait for the end of those that are open; returns whether they have ended."""
+        with self._changed:
+            self._draining = True
+            return self._changed.wait_for(lambda: not self._runs, timeout_s)
 
     def watch(self, deadline: float) -> None:
         """See to it that what is overdue at ``deadline`` is stopped then."""
@@ -262,19 +283,21 @@ class RunTable:
         run.close()
         with self._changed:
             self._runs.pop((run.loaded.epoch, run.key), None)
+            if self._draining:
+                self._changed.notify_all()
 
     def stop(self) -> None:
         """End the thread that watches deadlines."""
         with self._changed:
             self._stopped = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._sweeper.join()
 
     def _watch(self, deadline: float) -> None:
         # Woken only for an earlier deadline: a steady stream of requests costs one wake-up per deadline.
         if deadline < self._wake_at:
             self._wake_at = deadline
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _sweep(self) -> None:
         while True:
@@ -287,6 +310,8 @@ class RunTable:
                 overdue = [run for run in self._runs.values() if run.deadline <= now]
                 for run in overdue:
                     del self._runs[run.loaded.epoch, run.key]
+                if self._draining:
+                    self._changed.notify_all()
                 self._wake_at = min((run.deadline for run in self._runs.values()), default=float("inf"))
             for run in overdue:
                 run.close()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from runtimes.access import Access
 from runtimes.channel import CONNECTION_AGE_S, server_options
@@ -16,8 +16,10 @@ from runtimes.control import AgentServicer
 from runtimes.dataplane import DataPlane
 from runtimes.epochs import Epochs
 from runtimes.errors import AgentError, BadCredentials
+from runtimes.health import Health
 from runtimes.metrics import Metrics
 from runtimes.observation import Journal
+from runtimes.opening import Opener
 from runtimes.peers import Peer, Peers
 from runtimes.probe import Prober
 from runtimes.processor import Processor
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from profiles.meters import Meter
+    from runtimes.isolation.limits import Limits
     from runtimes.loaded import LoadedPlan
     from runtimes.metrics_http import MetricsServer
     from runtimes.otel import OtlpTracer
@@ -51,9 +54,8 @@ _WAITING_EXECUTIONS = 4096
 _RESULTS = 1024
 _RESULTS_BYTES = 256 << 20
 _RESULTS_KEEP_S = 600.0
-
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_GONE = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+# What calls that were cut off have to notice it.
+_CUT_OFF_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,8 @@ class Options:
         The most threads of one execution.
     max_message_bytes
         The largest message that it takes or sends.
+    limits
+        What the process of one segment may take; None where segments run in the agent's own process.
     credentials
         Its certificates; None where connections are neither encrypted nor authenticated.
     metrics
@@ -87,6 +91,7 @@ class Options:
     store: Path
     threads: int
     max_message_bytes: int
+    limits: Limits | None
     credentials: Credentials | None = None
     metrics: str | None = None
     meter: Meter | None = None
@@ -131,13 +136,13 @@ class Agent:
             relay=self._relay, processor=processor, peers=self._peers, recorder=recorder,
             waiting_clients=_WAITING_CLIENTS,
         )  # fmt: skip
-        self._health = health.HealthServicer()
-        self._healthy: frozenset[str] = frozenset()
+        self._health = Health()
+        opener = Opener(store=store, threads=options.threads, limits=options.limits, changed=self._health.refresh)
         epochs = Epochs(
             device=options.device,
             store=store,
             state=StateFile(options.store),
-            threads=options.threads,
+            open_segment=opener.open,
             max_message_bytes=options.max_message_bytes,
             changed=self._changed,
         )
@@ -154,7 +159,7 @@ class Agent:
             prober=Prober(epochs, credentials),
         )  # fmt: skip
         add_service(self._server, AGENT_SERVICE, control)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._health.serve(self._server)
         serve_reflection(self._server)
         # Before anybody can ask: who hears this agent again finds the plan that he was told is active.
         epochs.restore()
@@ -171,17 +176,33 @@ class Agent:
         """Where Prometheus scrapes; None if nowhere."""
         return None if self._scraped is None else self._scraped.url
 
-    def stop(self, grace_s: float) -> None:
-        """Take no new requests, give those under way ``grace_s`` to end, and let go of everything."""
-        self._health.enter_graceful_shutdown()
-        self._server.stop(grace_s).wait()
+    def stop(self, grace_s: float) -> bool:
+        """Take no new requests, give those under way ``grace_s`` to end, and let go of everything.
+
+        Returns
+        -------
+        bool
+            Whether all have ended; those that have not are cut off.
+        """
+        deadline = time.monotonic() + grace_s
+
+        def left_s() -> float:
+            return max(0.0, deadline - time.monotonic())
+
+        # Said first, so that whoever chooses among agents chooses another.
+        self._health.drain()
+        # The server still answers: with a reason, and with the messages that runs here wait for.
+        drained = self._relay.runs.drain(grace_s)
+        drained = self._peers.settle(left_s()) and drained
+        drained = bool(self._server.stop(left_s()).wait(left_s() + _CUT_OFF_S)) and drained
         self._relay.runs.stop()
-        self._workers.shutdown()
+        self._workers.shutdown(wait=drained, cancel_futures=True)
         self._peers.keep(())
         if self._scraped is not None:
             self._scraped.stop()
         if self._tracer is not None:
             self._tracer.stop()
+        return drained
 
     def _serve_metrics(self, options: Options, page: Callable[[], str]) -> MetricsServer | None:
         if options.metrics is None:
@@ -208,13 +229,7 @@ class Agent:
 
     def _changed(self, loaded: tuple[LoadedPlan, ...]) -> None:
         """Follow a change of the loaded plans: health per segment, flow and plan, and channels to peers."""
-        names = {name for plan in loaded for name in (*plan.sessions, *filter(plan.is_source, plan.flows))}
-        names |= {f"plan/{plan.assignment.plan}" for plan in loaded}
-        for name in self._healthy - names:
-            self._health.set(name, _GONE)
-        for name in names:
-            self._health.set(name, _SERVING)
-        self._healthy = frozenset(names)
+        self._health.follow(loaded)
         self._metrics.keep({flow for plan in loaded for flow in plan.flows})
         self._peers.keep({Peer(*named) for plan in loaded for named in plan.assignment.peers.items()})
 

@@ -39,12 +39,12 @@ class InferenceServicer:
 
     @answers
     def model_ready(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Say whether a flow begins here or a segment runs here."""
+        """Say whether a flow begins here or a segment runs here, and can run now."""
         try:
-            self._dataplane.find(request.name, request.version)
+            loaded, model = self._dataplane.find(request.name, request.version)
         except UnknownName:
             return oip.ModelReadyResponse(ready=False)
-        return oip.ModelReadyResponse(ready=True)
+        return oip.ModelReadyResponse(ready=loaded.is_ready(model.name))
 
     @answers
     def server_metadata(self, request: Any, context: grpc.ServicerContext) -> Any:

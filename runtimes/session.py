@@ -1,7 +1,8 @@
-"""A segment loaded into its executor, checked against its spec and ready to run."""
+"""A segment ready to run: what the agent asks of one, and one in the agent's own process, checked against its spec."""
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,8 +36,42 @@ class Executor(Protocol):
         """Drop what executions have left in the model's own state."""
 
 
-class Session:
-    """One segment, loaded and checked.
+class Session(Protocol):
+    """One segment, loaded, checked and warm; a Protocol, since it may be in this process or in one of its own."""
+
+    spec: SegmentSpec
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can run now."""
+
+    def run(self, tensors: Mapping[str, Array], deadline: float = math.inf) -> dict[str, Array]:
+        """Execute once.
+
+        Parameters
+        ----------
+        tensors
+            At least the segment's inputs, by tensor name.
+        deadline
+            Reading of ``time.monotonic`` at which nobody waits for it any more.
+
+        Returns
+        -------
+        dict
+            Its outputs by tensor name.
+
+        Raises
+        ------
+        AgentError
+            What went wrong.
+        """
+
+    def stop(self) -> None:
+        """End the execution under way, from another thread; called again until it has ended."""
+
+
+class InProcessSession:
+    """One segment, loaded and checked, in this process.
 
     Parameters
     ----------
@@ -58,18 +93,15 @@ class Session:
         _check_ports(spec, "input", spec.inputs, executor.inputs, every=True)
         _check_ports(spec, "output", spec.outputs, executor.outputs, every=False)
 
-    def run(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
-        """Execute once.
+    @property
+    def ready(self) -> bool:
+        """Always: it lives and ends with this process."""
+        return True
 
-        Parameters
-        ----------
-        tensors
-            At least the segment's inputs, by tensor name.
+    def run(self, tensors: Mapping[str, Array], deadline: float = math.inf) -> dict[str, Array]:
+        """Execute once; inputs and outputs by tensor name.
 
-        Returns
-        -------
-        dict
-            Its outputs by tensor name.
+        The deadline is kept by ``stop``, where the runtime can be stopped.
 
         Raises
         ------
@@ -112,8 +144,8 @@ class Session:
         self._executor.stop()
 
 
-def open_session(spec: SegmentSpec, model: bytes, threads_limit: int) -> Session:
-    """Load a segment's model file.
+def open_session(spec: SegmentSpec, model: bytes, threads_limit: int) -> InProcessSession:
+    """Load a segment's model file in this process.
 
     Parameters
     ----------
@@ -133,7 +165,7 @@ def open_session(spec: SegmentSpec, model: bytes, threads_limit: int) -> Session
     """
     threads = min(spec.threads, threads_limit)
     try:
-        return Session(spec, _load(spec, model, threads))
+        return InProcessSession(spec, _load(spec, model, threads))
     except AgentError as error:
         raise type(error)(f"segment {spec.name!r}: {error}") from error
 

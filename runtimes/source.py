@@ -122,6 +122,7 @@ class Source:
             done.set()
 
         with self._place():
+            self._relay.runs.require_open()
             self._relay.runs.watch(deadline)
             # Behind every run that is open: a request of its own is the latest.
             execution = Execution(

@@ -9,7 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtimes.errors import BadManifest, DeadlineExceeded, Failed, MissingExtra
+import numpy as np
+
+from runtimes.errors import BadManifest, DeadlineExceeded, Exhausted, Failed, MissingExtra
 
 try:
     from runtimes.executors.ort import onnxruntime
@@ -54,6 +56,8 @@ class OnnxExecutor:
     ------
     BadManifest
         If ONNX Runtime cannot load it.
+    Exhausted
+        If there is not enough memory for it.
     """
 
     def __init__(self, model: bytes, threads: int) -> None:
@@ -70,6 +74,8 @@ class OnnxExecutor:
             try:
                 self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             except Exception as error:
+                if _lacks_memory(error):
+                    raise Exhausted(f"there is not enough memory to load it: {error}") from error
                 raise BadManifest(f"ONNX Runtime {onnxruntime.__version__} cannot load it: {error}") from error
         self.inputs: Ports = {p.name: (_DATATYPES.get(p.type, p.type), p.shape) for p in self._session.get_inputs()}
         self.outputs: Ports = {p.name: (_DATATYPES.get(p.type, p.type), p.shape) for p in self._session.get_outputs()}
@@ -81,18 +87,24 @@ class OnnxExecutor:
         ------
         DeadlineExceeded
             If ``stop`` ended it.
+        Exhausted
+            If there is not enough memory for it.
         Failed
             If the model fails on these values.
         """
+        fed = {port: array if array.dtype.kind != "O" else _as_text(port, array) for port, array in feeds.items()}
         run_options = onnxruntime.RunOptions()
         run_options.log_severity_level = _FATAL
         with self._lock:
             self._run_options = run_options
         try:
-            return list(self._session.run(list(outputs), dict(feeds), run_options))
+            made = self._session.run(list(outputs), fed, run_options)
+            return [array if array.dtype.kind != "O" else _as_bytes(array) for array in made]
         except Exception as error:
             if run_options.terminate:
                 raise DeadlineExceeded("stopped at its deadline") from error
+            if _lacks_memory(error):
+                raise Exhausted(f"there is not enough memory to run it: {error}") from error
             raise Failed(f"ONNX Runtime: {error}") from error
         finally:
             with self._lock:
@@ -106,6 +118,32 @@ class OnnxExecutor:
         with self._lock:
             if self._run_options is not None:
                 self._run_options.terminate = True
+
+
+def _as_text(port: str, array: Array) -> Array:
+    # Of a bytes object it would take Python's notation, b'...', for the text.
+    try:
+        texts = [item.decode() for item in array.flat]
+    except UnicodeDecodeError as error:
+        raise Failed(f"a string of input {port!r} is no UTF-8: {error.reason}") from error
+    return _of_objects(texts, array.shape)
+
+
+def _as_bytes(array: Array) -> Array:
+    return _of_objects([item.encode() for item in array.flat], array.shape)
+
+
+def _of_objects(items: list[Any], shape: tuple[int, ...]) -> Array:
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array.reshape(shape)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    # ONNX Runtime has no class or code of its own for it: its arena's words, and the C++ library's.
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("Failed to allocate memory", "bad_alloc", "bad allocation")
+    )
 
 
 @cache

@@ -47,7 +47,9 @@ def device(plant) -> Credentials:
 
 @pytest.fixture(scope="session")
 def secure_agents(plant) -> Iterator[LocalAgents]:
-    with LocalAgents(DEVICES, credentials={d: plant.files("device", d) for d in DEVICES}) as running:
+    credentials = {d: plant.files("device", d) for d in DEVICES}
+    # In one process each: what is tested is who may talk to whom, and starting processes takes time.
+    with LocalAgents(DEVICES, credentials=credentials, options=["--no-isolation"]) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from runtimes.errors import DeadlineExceeded, Exhausted, Failed
 from runtimes.processor import Execution, Processor
-from runtimes.session import Session
+from runtimes.session import InProcessSession
 from tests.runtimes.plans import tensor
 from tests.runtimes.test_session import segment
 
@@ -53,7 +53,7 @@ class Bench:
 
     def __init__(self, pool: ThreadPoolExecutor, capacity: int = 100) -> None:
         self.gate = Gate()
-        self.session = Session(SPEC, self.gate)
+        self.session = InProcessSession(SPEC, self.gate)
         self.processor = Processor(pool, capacity)
         self.ended: list[tuple[object, object]] = []
         self.all_ended = threading.Semaphore(0)

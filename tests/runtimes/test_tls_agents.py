@@ -254,8 +254,8 @@ def test_connections_are_made_anew_without_losing_a_call(plant, tmp_path, monkey
     monkeypatch.setattr(server, "CONNECTION_AGE_S", 0.3)
     monkeypatch.setattr(connection, "_OPEN_AGAIN_S", 0.15)
     credentials = Credentials(plant.files("device", "brief"), serves=True)
-    agent = Agent(Options(device="brief", listen="127.0.0.1:0", store=tmp_path, threads=1, max_message_bytes=1 << 20,
-                          credentials=credentials))  # fmt: skip
+    agent = Agent(Options(device="brief", listen="127.0.0.1:0", store=tmp_path, threads=1, limits=None,
+                          max_message_bytes=1 << 20, credentials=credentials))  # fmt: skip
     caller = plant.credentials("client", "busy")
 
     def call() -> int:
@@ -278,8 +278,8 @@ def test_a_caller_comes_back_with_its_renewed_certificate(plant, tmp_path, monke
     # The agent ends the connection meanwhile, and what the caller came with at first would be refused now.
     monkeypatch.setattr(server, "CONNECTION_AGE_S", 0.2)
     credentials = Credentials(plant.files("device", "gate2"), serves=True)
-    agent = Agent(Options(device="gate2", listen="127.0.0.1:0", store=tmp_path, threads=1, max_message_bytes=1 << 20,
-                          credentials=credentials))  # fmt: skip
+    agent = Agent(Options(device="gate2", listen="127.0.0.1:0", store=tmp_path, threads=1, limits=None,
+                          max_message_bytes=1 << 20, credentials=credentials))  # fmt: skip
     try:
         caller = Credentials(plant.files("client", "patient", valid_for_s=2))
         ends_at_s = caller.material().ends_at_s

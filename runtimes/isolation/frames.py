@@ -1,0 +1,115 @@
+"""What an agent and a segment's process say to each other: short frames on a socket, beside the shared memory."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from runtimes.assignment import SegmentSpec  # noqa: TC001  msgspec reads the annotations
+from runtimes.isolation.limits import Limits  # noqa: TC001
+
+if TYPE_CHECKING:
+    import socket
+
+_HEADER = struct.Struct("<BQQ")
+STOP = struct.Struct("<Q")
+"""On a pipe of its own, since the process listens to nothing else while it runs: the execution that is to end."""
+SECONDS = struct.Struct("<d")
+"""What ``READY`` carries: how long the execution took that warmed the segment up."""
+
+
+class Kind(IntEnum):
+    """What a frame says."""
+
+    SETUP = 1
+    MODEL = 2
+    READY = 3
+    RUN = 4
+    DONE = 5
+    ERROR = 6
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process is told before it loads its model.
+
+    Parameters
+    ----------
+    agent_pid
+        Whose end is to be its own.
+    spec
+        Its segment.
+    threads
+        Threads of one execution.
+    limits
+        What it may take.
+    warm_up_s
+        The longest that warming up may take.
+    """
+
+    agent_pid: int
+    spec: SegmentSpec
+    threads: int
+    limits: Limits
+    warm_up_s: float
+
+
+class Complaint(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``ERROR`` carries: a gRPC status and a message."""
+
+    status: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One frame: what it says, of which execution, and what it carries."""
+
+    kind: int
+    number: int
+    payload: bytes
+
+
+def send(connection: socket.socket, kind: Kind, number: int, payload: bytes = b"") -> None:
+    """Send a frame.
+
+    Raises
+    ------
+    OSError
+        If the other side is gone, or does not listen within the socket's timeout.
+    """
+    connection.sendall(_HEADER.pack(kind, number, len(payload)))
+    if payload:
+        connection.sendall(payload)
+
+
+def receive(connection: socket.socket, limit_bytes: int) -> Frame:
+    """Receive a frame.
+
+    Raises
+    ------
+    OSError
+        If none comes within the socket's timeout (``TimeoutError``) or the connection breaks.
+    EOFError
+        If the other side is gone.
+    ValueError
+        If it carries more than ``limit_bytes``.
+    """
+    kind, number, size = _HEADER.unpack(_exactly(connection, _HEADER.size))
+    if size > limit_bytes:
+        raise ValueError(f"a frame of {size} bytes, where {limit_bytes} are the most")
+    return Frame(kind=kind, number=number, payload=_exactly(connection, size) if size else b"")
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    buffer = bytearray(size)
+    view, at = memoryview(buffer), 0
+    while at < size:
+        received = connection.recv_into(view[at:])
+        if received == 0:
+            raise EOFError("the other side is gone")
+        at += received
+    return bytes(buffer)

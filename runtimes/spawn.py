@@ -1,0 +1,17 @@
+"""How a module of this product is run in a Python process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def python_module(module: str) -> tuple[list[str], dict[str, str]]:
+    """Give the beginning of a command line, and the environment, that run a module.
+
+    It is this very package, from wherever it was imported, and nothing of the working directory.
+    """
+    ours = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
+    return [sys.executable, "-P", "-m", module], {**os.environ, "PYTHONPATH": path}
