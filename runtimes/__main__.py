@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import ipaddress
 import logging
 import os
@@ -72,6 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (AgentError, OSError) as error:
         sys.stderr.write(f"placer-agent: {error}\n")
         return 4
+    # What is here for good need not be looked through for garbage again and again.
+    gc.collect()
+    gc.freeze()
     if agent.metrics_url is not None:
         _LOG.info("metrics on %s", agent.metrics_url)
     if given.port_file is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -62,8 +63,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def bytes(self) -> int | None:
         """Size of the raw contents in bytes; None for BYTES, whose elements vary."""
-        item = DATATYPES[self.dtype]
-        return None if item.kind == "O" else self.elements * item.itemsize
+        return _bytes_of(self.dtype, self.shape)
 
 
 class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -441,6 +441,13 @@ def decode_assignment(text: bytes) -> Assignment:
         return msgspec.json.decode(text, type=Assignment)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadManifest(f"the assignment cannot be used: {error}") from error
+
+
+@lru_cache(maxsize=4096)
+def _bytes_of(dtype: str, shape: tuple[int, ...]) -> int | None:
+    # Asked for with every request.
+    item = DATATYPES[dtype]
+    return None if item.kind == "O" else math.prod(shape) * item.itemsize
 
 
 def _check_name(field: str, name: str) -> None:

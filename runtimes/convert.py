@@ -108,26 +108,24 @@ def decode(tensors: Sequence[Any], raw: Sequence[bytes], specs: Mapping[str, Ten
     BadRequest
         If a tensor is unknown, given twice, of another type, rank or shape, or its contents do not fit.
     """
-    typed = [tensor.name for tensor in tensors if tensor.HasField("contents")]
-    if raw and typed:
+    if raw and any(tensor.HasField("contents") for tensor in tensors):
+        typed = [tensor.name for tensor in tensors if tensor.HasField("contents")]
         raise BadRequest(f"tensors {typed} have typed contents beside raw ones; send one kind")
     if raw and len(raw) != len(tensors):
         raise BadRequest(f"{len(raw)} raw buffers for {len(tensors)} tensors; send one for each")
     arrays: dict[str, Array] = {}
     for index, tensor in enumerate(tensors):
-        spec = specs.get(tensor.name)
+        # Each access of a message's field makes a new object.
+        name = tensor.name
+        spec = specs.get(name)
         if spec is None:
-            raise BadRequest(f"tensor {tensor.name[:200]!r} is unknown; expected are {sorted(specs)}")
-        if tensor.name in arrays:
-            raise BadRequest(f"tensor {tensor.name!r} is given twice")
+            raise BadRequest(f"tensor {name[:200]!r} is unknown; expected are {sorted(specs)}")
+        if name in arrays:
+            raise BadRequest(f"tensor {name!r} is given twice")
         if tensor.datatype != spec.dtype:
-            raise BadRequest(
-                f"tensor {tensor.name!r} has datatype {tensor.datatype[:40]!r}; {spec.dtype!r} is expected"
-            )
+            raise BadRequest(f"tensor {name!r} has datatype {tensor.datatype[:40]!r}; {spec.dtype!r} is expected")
         if tuple(tensor.shape) != spec.shape:
-            raise BadRequest(
-                f"tensor {tensor.name!r} has shape {list(tensor.shape[:16])}; {list(spec.shape)} is expected"
-            )
+            raise BadRequest(f"tensor {name!r} has shape {list(tensor.shape[:16])}; {list(spec.shape)} is expected")
         arrays[spec.name] = of_raw(raw[index], spec) if raw else _of_typed(tensor, spec)
     return arrays
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +127,7 @@ class DataPlane:
         wanted = _wanted(message, model.outputs)
         if len(message.id) > _LONGEST_ID:
             raise BadRequest(f"the request's id has {len(message.id)} characters; at most {_LONGEST_ID} are taken")
-        request = answer.request = message.id or uuid.uuid4().hex
+        request = answer.request = message.id or secrets.token_hex(16)
         deadline_s = _deadline_s(message, model, time_left_s)
         outputs: Mapping[str, Array] | None
         if model.name in loaded.flows:

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Observation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One execution of a segment or one hop to another device; never a value of a tensor.
 
     Parameters

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runtimes.errors import AgentError, Exhausted, Unreachable
+from runtimes.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -84,7 +85,7 @@ class Run:
         self.order = order
         self.trace = trace
         self.busy_s = 0.0
-        self.resolved = threading.Event()
+        self.resolved = Once()
         self.outcome: Mapping[str, Array] | AgentError | None = None
         self._lock = threading.Lock()
         self._tensors: dict[str, Array] = {}

@@ -153,7 +153,11 @@ class Agent:
             maximum_concurrent_rpcs=_SERVER_THREADS,
         )
         dataplane = DataPlane(epochs, source, self._relay, recorder)
-        add_service(self._server, INFERENCE_SERVICE, InferenceServicer(options.device, dataplane))
+        add_service(
+            self._server,
+            INFERENCE_SERVICE,
+            InferenceServicer(options.device, dataplane, secure=credentials is not None),
+        )
         control = AgentServicer(
             epochs=epochs, store=store, journal=journal, results=results, runs=self._relay.runs,
             prober=Prober(epochs, credentials),

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+import secrets
 import threading
 import time
-import uuid
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Failed, Unreachable
+from runtimes.once import Once
 from runtimes.peers import HEARTBEAT_S, Peer
 from runtimes.processor import Execution
 from runtimes.relay import located, peer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from runtimes.assignment import FlowSpec, SegmentSpec
     from runtimes.convert import Array
@@ -52,9 +52,7 @@ class Source:
         self._processor = processor
         self._peers = peers
         self._recorder = recorder
-        self._waiting_clients = waiting_clients
-        self._lock = threading.Lock()
-        self._clients = 0
+        self._places = _Places(waiting_clients)
 
     def request(
         self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float,
@@ -87,10 +85,10 @@ class Source:
         AgentError
             What went wrong, with the device and segment, by the deadline.
         """
-        with self._place():
+        with self._places:
             deadline = time.monotonic() + deadline_s
             run = self._relay.runs.open(
-                loaded, flow, key=uuid.uuid4().hex, request=request, deadline=deadline, trace=trace
+                loaded, flow, key=secrets.token_hex(16), request=request, deadline=deadline, trace=trace
             )
             try:
                 if not on_cancel(lambda: run.resolve(Failed("the client went away"))):
@@ -112,7 +110,7 @@ class Source:
     ) -> Mapping[str, Array]:  # fmt: skip
         """Run one segment alone and wait for it; parameters and errors are those of ``request``."""
         deadline = time.monotonic() + deadline_s
-        done = threading.Event()
+        done = Once()
         outcome: list[Mapping[str, Array] | AgentError] = []
 
         def finish(result: Mapping[str, Array] | AgentError, timing: Timing | None) -> None:
@@ -121,7 +119,7 @@ class Source:
                 self._recorder.executed(loaded, spec, request, arrays, timing, trace)
             done.set()
 
-        with self._place():
+        with self._places:
             self._relay.runs.require_open()
             self._relay.runs.watch(deadline)
             # Behind every run that is open: a request of its own is the latest.
@@ -134,7 +132,7 @@ class Source:
                 finish=finish,
             )
             self._processor.submit([execution], inline=True)
-            if not done.wait(max(0.0, deadline - time.monotonic())):
+            if not done.wait(deadline - time.monotonic()):
                 raise DeadlineExceeded(
                     f"device {loaded.device!r}, segment {spec.name!r}: no result within {deadline_s:.3g} s"
                 )
@@ -158,7 +156,7 @@ class Source:
             return " and ".join(f"{peer.device!r} at {peer.address}" for peer in peers)
 
         tick_s = min(HEARTBEAT_S, max(0.02, deadline_s / 4))
-        while not run.resolved.wait(max(0.0, min(tick_s, run.remaining_s))):
+        while not run.resolved.wait(min(tick_s, run.remaining_s)):
             if silent := self._peers.silent(others):
                 run.resolve(
                     Unreachable(f"device {named(silent)} does not answer, while flow {flow.name!r} waits for it")
@@ -178,17 +176,26 @@ class Source:
 
     def waiting(self) -> int:
         """How many clients wait here."""
-        return self._clients
+        return len(self._places)
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """Hold a waiting client's place; none left is refused at once."""
+
+class _Places:
+    """Places for waiting clients; none left is refused at once."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    def __len__(self) -> int:
+        return self._taken
+
+    def __enter__(self) -> None:
         with self._lock:
-            if self._clients >= self._waiting_clients:
-                raise Exhausted(f"{self._waiting_clients} clients are waiting here; try later")
-            self._clients += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._clients -= 1
+            if self._taken >= self._capacity:
+                raise Exhausted(f"{self._capacity} clients are waiting here; try later")
+            self._taken += 1
+
+    def __exit__(self, *raised: object) -> None:
+        with self._lock:
+            self._taken -= 1
