@@ -36,6 +36,9 @@ class LoadedPlan:
             for name in self.flows
         }
         self._conditions = {name: tuple(c for c in assignment.conditions if c.flow == name) for name in self.flows}
+        self._arriving = {
+            name: frozenset(t for a in assignment.arrivals if a.flow == name for t in a.tensors) for name in self.flows
+        }
         self._specs = {name: self._tensors_of(flow) for name, flow in self.flows.items()}
 
     @property
@@ -55,6 +58,10 @@ class LoadedPlan:
     def conditions(self, flow: str) -> tuple[ConditionSpec, ...]:
         """Conditions of a flow that are decided here."""
         return self._conditions[flow]
+
+    def arriving(self, flow: str) -> frozenset[str]:
+        """Names of the tensors of a flow that other devices send here."""
+        return self._arriving[flow]
 
     def routes(self, flow: str, after: str) -> tuple[Route, ...]:
         """Messages that leave when a segment ends or a condition is decided; after ``""``, with the flow's inputs."""

@@ -92,6 +92,7 @@ class Run:
         self._not_taken: set[str] = set()
         self._unstarted = list(loaded.segments(flow.name))
         self._undecided = list(loaded.conditions(flow.name))
+        self._outstanding = set(loaded.arriving(flow.name))
         self._unfinished = len(self._unstarted) + len(self._undecided)
         self._awaits_result = loaded.is_sink(flow.name)
         self._closed = False
@@ -115,6 +116,7 @@ class Run:
             # A tensor that is here already stays: a message that comes twice changes nothing.
             have = self._tensors = {**arrays, **self._tensors}
             self._not_taken.update(not_taken)
+            self._outstanding.difference_update(arrays, not_taken)
             released = self._decide(have)
             ready = tuple(
                 Ready(index=i, session=s, tensors={t.name: have[t.name] for t in s.spec.inputs})
@@ -182,7 +184,9 @@ class Run:
         """Say whether nothing more is to happen here; a source that is no sink still waits for word."""
         with self._lock:
             waits_for_word = self.flow.source == self.loaded.device and not self.resolved.is_set()
-            return self._unfinished == 0 and not self._awaits_result and not waits_for_word
+            # What is passed over may be told of before the rest of its inputs comes, which must find the run.
+            waits = self._outstanding or self._awaits_result or waits_for_word
+            return self._unfinished == 0 and not waits
 
     def resolve(self, outcome: Mapping[str, Array] | AgentError | None) -> None:
         """Give the source's waiting client its outcome; the first one counts. None: it is at the sink."""
