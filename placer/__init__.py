@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from placer.assign import assign, load_models
+    from placer.calibrate import Factor, calibrate
+    from placer.calibrated_site import calibrated_site
     from placer.compare import compare
+    from placer.cut import cut
     from placer.deploy import Measured, Passage, deploy, next_epoch, run
     from placer.deployment import Deployment
     from placer.errors import DeployError, Infeasible, NoPlanFound, PlacerError, ProblemError, RunError
+    from placer.evidence import Evidence, ask_agents, read_evidence
     from placer.explain import Explanation, explain
     from placer.graph import ModelGraph
     from placer.local_agents import local_agents
@@ -28,13 +32,18 @@ if TYPE_CHECKING:
     from placer.plan import Plan, decode_plan, encode_plan, read_plan
     from placer.planning import build_site, plan_site, read_model
     from placer.problem import Problem, decode_problem, encode_problem, read_problem
+    from placer.replan import Replan, replan
     from placer.sensitivity import Sensitivity, sensitivity
     from placer.solve import solve
 
 _HOME = {
     "assign": "assign",
     "load_models": "assign",
+    "Factor": "calibrate",
+    "calibrate": "calibrate",
+    "calibrated_site": "calibrated_site",
     "compare": "compare",
+    "cut": "cut",
     "Measured": "deploy",
     "Passage": "deploy",
     "deploy": "deploy",
@@ -47,6 +56,9 @@ _HOME = {
     "PlacerError": "errors",
     "ProblemError": "errors",
     "RunError": "errors",
+    "Evidence": "evidence",
+    "ask_agents": "evidence",
+    "read_evidence": "evidence",
     "Explanation": "explain",
     "explain": "explain",
     "ModelGraph": "graph",
@@ -64,6 +76,8 @@ _HOME = {
     "decode_problem": "problem",
     "encode_problem": "problem",
     "read_problem": "problem",
+    "Replan": "replan",
+    "replan": "replan",
     "Sensitivity": "sensitivity",
     "sensitivity": "sensitivity",
     "solve": "solve",
@@ -72,7 +86,9 @@ _HOME = {
 __all__ = [
     "DeployError",
     "Deployment",
+    "Evidence",
     "Explanation",
+    "Factor",
     "Front",
     "Infeasible",
     "Measured",
@@ -83,11 +99,16 @@ __all__ = [
     "Plan",
     "Problem",
     "ProblemError",
+    "Replan",
     "RunError",
     "Sensitivity",
+    "ask_agents",
     "assign",
     "build_site",
+    "calibrate",
+    "calibrated_site",
     "compare",
+    "cut",
     "decode_plan",
     "decode_problem",
     "deploy",
@@ -99,9 +120,11 @@ __all__ = [
     "next_epoch",
     "pareto",
     "plan_site",
+    "read_evidence",
     "read_model",
     "read_plan",
     "read_problem",
+    "replan",
     "run",
     "sensitivity",
     "solve",

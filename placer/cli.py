@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from placer.cli_agents import Json
+from placer.cli_calibrate import calibrate_command, replan_command
 from placer.cli_catalog import catalog
 from placer.cli_certs import certs
 from placer.cli_deploy import deploy_command, rollback_command, status_command
 from placer.cli_emulate import emulate_command
 from placer.cli_explain import explain_command, pareto_command
+from placer.cli_probe import probe_command
 from placer.cli_run import run_command
 from placer.errors import Infeasible, NoPlanFound, ProblemError
 from placer.terminal import Terminal, private_stdout, require_folder, write_file
@@ -148,6 +150,9 @@ app.command("status")(status_command)
 app.command("rollback")(rollback_command)
 app.command("run")(run_command)
 app.command("emulate")(emulate_command)
+app.command("probe")(probe_command)
+app.command("calibrate")(calibrate_command)
+app.command("replan")(replan_command)
 app.command("explain")(explain_command)
 app.command("pareto")(pareto_command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +13,7 @@ from profiles.energy import missing_figures
 from profiles.figure import Figure
 from profiles.label import Zone
 from profiles.link import Link, LinkProfile
+from profiles.profile_file import read_profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +87,8 @@ def resolve_device(entry: DeviceEntry, catalog: Catalog, zones: Sequence[str], p
     base = None
     if entry.profile is not None:
         with place.at("profile").refusing():
-            base = catalog.device(entry.profile)
+            file = _own_file(entry.profile, place)
+            base = catalog.device(entry.profile) if file is None else read_profile(file, DeviceProfile)
 
     idle_w = _figure(entry.idle_w, place.at("idle_w")) or (base.idle_w if base else None)
     if idle_w is None:
@@ -207,7 +210,8 @@ def _needed(number: Number | None, base: Figure | None, place: Place) -> Figure:
 def _link_profile(entry: LinkEntry, catalog: Catalog, place: Place) -> LinkProfile:
     if entry.profile is not None:
         with place.at("profile").refusing():
-            base = catalog.link(entry.profile)
+            file = _own_file(entry.profile, place)
+            base = catalog.link(entry.profile) if file is None else read_profile(file, LinkProfile)
     elif entry.ends is None:
         raise place.error(
             "give a `profile` of the catalog, or `ends` (both, client or none) and the link's own figures"
@@ -287,6 +291,11 @@ def _carbon(given: Number | None, grid: str | None, catalog: Catalog, hour: int 
         return figure
     with place.at("grid").refusing():
         return intensity(catalog.grid, grid, hour)
+
+
+def _own_file(profile: str, place: Place) -> Path | None:
+    """Find the file beside the site that a profile's name stands for; None for one of the catalog."""
+    return Path(place.file).parent / profile if profile.endswith((".yaml", ".yml")) else None
 
 
 def _figure(number: Number | None, place: Place) -> Figure | None:

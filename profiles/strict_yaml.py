@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from profiles.errors import ProfileError
 
+_WIDTH = 120
+
 # The core schema of YAML 1.2 (yaml.org/spec/1.2.2, 10.3.2). PyYAML implements 1.1, where 4e9 is text,
 # 1_000 is a number, 12:30 is 750 and the region `no` is a boolean.
 _CORE_SCHEMA = (
@@ -68,6 +70,19 @@ for _tag, _pattern, _first in _CORE_SCHEMA:
     _StrictLoader.add_implicit_resolver(_tag, _pattern, list(_first))
 for _tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
     _StrictLoader.add_constructor(_tag, _StrictLoader.construct_number)
+
+
+class _StrictDumper(yaml.SafeDumper):
+    # With the loader's schema, text that the loader would take for a number is written in quotes.
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = _StrictLoader.yaml_implicit_resolvers
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def dump_yaml(value: object) -> str:
+    """Write nested dicts, lists, strings, numbers, booleans and None so that `parse_yaml` reads them back equal."""
+    return str(yaml.dump(value, Dumper=_StrictDumper, sort_keys=False, allow_unicode=True, width=_WIDTH))
 
 
 def parse_yaml(text: str, where: str, error: type[ProfileError]) -> object:

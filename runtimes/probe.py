@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from runtimes.epochs import Epochs
     from runtimes.tls import Credentials
 
-LARGEST_REPLY_BYTES = 4 << 20
+LARGEST_REPLY_BYTES = 1 << 20
 """The most that an echo sends back without having been sent it: a small request is no lever."""
 LONGEST_S = 60.0
 """What a probe may take, whatever its caller allows."""
@@ -45,6 +45,8 @@ _WARM_UP_RUNS = 3
 _SMALL_RUNS = 25
 _LARGE_RUNS = 7
 _STREAM_RUNS = 15
+# After a loss in its slow start TCP takes seconds to find the bandwidth again (CUBIC, RFC 9438, section 4.2).
+_SETTLING_RUNS, _SETTLING_S = 40, 3.0
 # The kernel's account of one TCP connection, linux/tcp.h: bytes before the fields that are read.
 _TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT, _TCP_INFO_BYTES = 100, 148, 156, 160
 
@@ -181,9 +183,10 @@ def probe_link(
         echoes.many(_WARM_UP_RUNS, 0, 0)
         small_s = echoes.many(_SMALL_RUNS, 0, 0)
         large_bytes = _large_bytes(echoes)
+        # Each way has a window of its own to open.
+        echoes.settle(large_bytes, 0)
         up_s = echoes.many(_LARGE_RUNS, large_bytes, 0)
-        # The way back has a window of its own to open.
-        echoes.once(0, large_bytes)
+        echoes.settle(0, large_bytes)
         down_s = echoes.many(_LARGE_RUNS, 0, large_bytes)
         stream_small_s = echoes.stream([0] * _STREAM_RUNS)
         stream_up_s = echoes.stream([large_bytes] * _LARGE_RUNS)
@@ -226,6 +229,14 @@ class _Echoes:
 
     def many(self, runs: int, up_bytes: int, down_bytes: int) -> tuple[float, ...]:
         return tuple(self.once(up_bytes, down_bytes) for _ in range(runs))
+
+    def settle(self, up_bytes: int, down_bytes: int) -> None:
+        """Send for a while, so that TCP's window is what the link bears."""
+        until = time.monotonic() + _SETTLING_S
+        for _ in range(_SETTLING_RUNS):
+            self.once(up_bytes, down_bytes)
+            if time.monotonic() > until:
+                return
 
     def stream(self, sizes: list[int]) -> tuple[float, ...]:
         """Send messages over one stream, each when the one before is answered; the first is not counted."""

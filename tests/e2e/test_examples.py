@@ -34,6 +34,7 @@ def test_there_is_a_test_for_every_example():
         "fifty_cameras.py",
         "cascade.yaml",
         "cascade_models.py",
+        "measure_and_replan.py",
     }
 
 
@@ -117,6 +118,24 @@ def test_the_cascade_classifies_pages_and_leaves_an_empty_desk_alone():
 def test_the_cascade_s_models_are_what_their_script_writes():
     assert (EXAMPLES / "shrink.onnx").read_bytes() == shrink()
     assert (EXAMPLES / "page_gate.tflite").read_bytes() == page_gate()
+def test_measure_and_replan_finds_the_data_sheet_wrong(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / "measure_and_replan.py", tmp_path],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    before, drift, after = (
+        line for line in done.stdout.splitlines() if line.startswith(("by the data", "sensor: ", "the best"))
+    )
+    assert before.endswith(" J on sensor")
+    assert drift.endswith(": has drifted")
+    assert " W on box; saves " in after
+    new = read_site(tmp_path / "site-calibrated.yaml").device("sensor").mode("cpu-fp32")
+    assert "(spec: its data sheet)" in new.s_per_mac.note
 
 
 def test_my_device_is_used_for_what_it_may_not_give_away():

@@ -120,7 +120,7 @@ def test_an_echo_sends_back_no_more_than_a_probe_needs(addresses):
         assert len(stub.Echo(agent_pb2.EchoRequest(payload=b"abc", reply_bytes=7)).payload) == 7
         assert stub.Echo(agent_pb2.EchoRequest(payload=b"abc")).payload == b"abc"
         for call in (stub.Echo, lambda r, **k: next(iter(stub.EchoStream(iter([r]), **k)))):
-            with pytest.raises(Exception, match="sends back 4194304 at most"):
+            with pytest.raises(Exception, match="sends back 1048576 at most"):
                 call(agent_pb2.EchoRequest(reply_bytes=LARGEST_REPLY_BYTES + 1), timeout=5)
         assert [len(r.payload) for r in stub.EchoStream(agent_pb2.EchoRequest(reply_bytes=n) for n in (0, 5))] == [0, 5]
 

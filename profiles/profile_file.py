@@ -1,0 +1,42 @@
+"""Profiles of a site's own as files beside it: written by what measures, read where a site names one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from profiles.decode import decode
+from profiles.device import DeviceProfile
+from profiles.errors import ProfileError
+from profiles.link import LinkProfile
+from profiles.strict_yaml import dump_yaml, read_yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+P = TypeVar("P", DeviceProfile, LinkProfile)
+
+
+def read_profile(path: Path, kind: type[P]) -> P:
+    """Read one device or link profile in the catalog's form; its figures name their sources in words.
+
+    Raises
+    ------
+    ProfileError
+        Naming the file, the field, the value found there and what is allowed.
+    """
+    return decode(read_yaml(path, ProfileError), kind, str(path), ProfileError)
+
+
+def encode_profile(profile: DeviceProfile | LinkProfile) -> bytes:
+    """Encode a profile as YAML that `read_profile` reads back equal; what is not known is left out."""
+    return dump_yaml(_known(msgspec.to_builtins(profile))).encode()
+
+
+def _known(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _known(inner) for key, inner in value.items() if inner is not None and inner != ""}
+    if isinstance(value, list | tuple):
+        return [_known(inner) for inner in value]
+    return value
