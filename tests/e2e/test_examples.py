@@ -118,6 +118,8 @@ def test_the_cascade_classifies_pages_and_leaves_an_empty_desk_alone():
 def test_the_cascade_s_models_are_what_their_script_writes():
     assert (EXAMPLES / "shrink.onnx").read_bytes() == shrink()
     assert (EXAMPLES / "page_gate.tflite").read_bytes() == page_gate()
+
+
 def test_measure_and_replan_finds_the_data_sheet_wrong(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / "measure_and_replan.py", tmp_path],
