@@ -9,11 +9,13 @@ from rich.table import Table
 
 from placer.build import is_endpoint
 from placer.objective import UNITS, per_inference
+from placer.pauses import pauses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from placer.compare import Row
+    from placer.pauses import Pause
     from placer.plan import Plan
     from profiles import Site
 
@@ -28,6 +30,8 @@ _FIGURES = {
     "given": "given by the problem",
 }
 
+_NOTICED = 1.05
+"""A latency is told when it is so many times the planned one."""
 _REASONS = 2
 """Rules that a row of the baselines names at most; the plan's file has them all."""
 
@@ -117,10 +121,24 @@ def notes(plan: Plan) -> list[str]:
         found.append(
             f"Note: segments of the first {_FLOWS} of {len(plan.flows)} flows are listed; --output and --json have all."
         )
+    found += [text for pause in pauses(plan, plan.flows[:_FLOWS]) if (text := _pause(plan, pause))]
     used = {name for line in plan.ledger.marginal for name in line.origin.split(", ")}
     if key := "; ".join(f"{name}: {words}" for name, words in _FIGURES.items() if name in used):
         found.append(f"Figures are {key}. Run times include the start of the segment.")
     return found
+
+
+def _pause(plan: Plan, pause: Pause) -> str:
+    """Say that a flow takes longer after pauses, where it does so noticeably."""
+    if pause.paused_s < _NOTICED * pause.planned_s:
+        return ""
+    flow = plan.flow(pause.flow)
+    late = flow.deadline_s is not None and pause.paused_s > flow.deadline_s
+    return (
+        f"Note: at {flow.rate_hz:g} a second TCP forgets between requests how much the links of flow {flow.name!r} "
+        f"bear: it then takes about {amount(pause.paused_s, 's')}, not {amount(pause.planned_s, 's')}"
+        + (f", which is beyond its deadline of {amount(flow.deadline_s or 0.0, 's')}; emulate it." if late else ".")
+    )
 
 
 def _segments(plan: Plan) -> Table:
