@@ -14,6 +14,7 @@ from math import exp, hypot, log, log1p, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from placer.errors import ProblemError
+from placer.pauses import message_stall_s
 from placer.transfer_time import CALL_S
 
 if TYPE_CHECKING:
@@ -122,8 +123,11 @@ def calibrate(site: Site, problem: Problem, plan: Plan, evidence: Iterable[Evide
                 )
             # The acknowledgement has a way back of its own, which nothing else was measured of: as long, it is taken.
             expected_s = 2 * link.latency_s + part.bytes / link.bytes_per_s
-            # What the processes take is in the measured time and mostly not in the link's: so much is in doubt.
-            signs["link", f"{link.source}->{link.target}", ""].append(_sign(part, expected_s, CALL_S / expected_s))
+            # What processes take, and TCP where requests pause, is in the measured time and mostly not the link's.
+            rate_hz = plan.flow(part.flow).rate_hz
+            stall_s = message_stall_s(problem, link, part.bytes, 1 / rate_hz) if rate_hz > 0 else 0.0
+            doubt = (CALL_S + stall_s) / expected_s
+            signs["link", f"{link.source}->{link.target}", ""].append(_sign(part, expected_s, doubt))
     order = {d.name: i for i, d in enumerate(problem.devices)}
     order |= {f"{k.source}->{k.target}": len(order) + i for i, k in enumerate(problem.links)}
     return tuple(

@@ -72,8 +72,7 @@ class _Run(msgspec.Struct, kw_only=True):
 def read_evidence(path: Path) -> tuple[Evidence, ...]:
     """Read what `placer emulate --output` or `placer run --json` wrote.
 
-    Of an emulation, the requests on warm connections count; after pauses, the segments alone: such hops tell more of
-    TCP's window than of the link.
+    Of an emulation all requests count but the first of each flow, which finds connections cold.
 
     Raises
     ------
@@ -93,7 +92,7 @@ def read_evidence(path: Path) -> tuple[Evidence, ...]:
             continue
         found = _of_emulation(whole) if isinstance(whole, Emulation) else _of_rows(whole.flow, whole.rows)
         if not found:
-            raise ProblemError(f"{path}: no request was measured on a warm connection; measure more of them")
+            raise ProblemError(f"{path}: no request was measured beyond the first; measure more of them")
         return tuple(found)
     raise ProblemError(
         f"{path}: not a measurement; give what `placer emulate --output` or `placer run --json` wrote ({reason})"
@@ -170,7 +169,7 @@ def _of_emulation(emulation: Emulation) -> list[Evidence]:
     for flow in emulation.flows:
         for phase in flow.phases:
             if phase.name != "cold":
-                found += [e for e in _of_rows(flow.flow, phase.rows) if phase.name == "warm" or e.kind == "segment"]
+                found += _of_rows(flow.flow, phase.rows)
     return found
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from placer.plan import FlowPlan, Plan
+    from placer.problem import Link, Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +85,25 @@ def _latency_s(index: ProblemIndex, plan: Plan, planned: FlowPlan, period_s: flo
     for name, x in zip(names, layout.transfers, strict=True):
         # What leaves together is one message; its first tensor bears the stall and the others wait behind it.
         size = sizes.pop((name, x.link, x.target), 0.0)
-        stall = _stall_s(index, x.link, size, period_s) if size else 0.0
+        stall = message_stall_s(index.problem, index.links[x.link], size, period_s) if size else 0.0
         transfers.append(dataclasses.replace(x, bytes=x.bytes + stall * index.links[x.link].bytes_per_s))
     return run_schedule(index, flow, dataclasses.replace(layout, transfers=tuple(transfers))).latency_s
 
 
-def _stall_s(index: ProblemIndex, link: int, message_bytes: float, period_s: float | None) -> float:
-    there = index.links[link]
-    back = next((k for k in index.links if (k.source, k.target) == (there.target, there.source)), there)
-    path = Path(round_trip_s=there.latency_s + back.latency_s, bytes_per_s=there.bytes_per_s * FRAMING)
+def message_stall_s(problem: Problem, link: Link, message_bytes: float, period_s: float | None) -> float:
+    """Give the seconds that a message waits for TCP's window.
+
+    Parameters
+    ----------
+    problem, link
+        One of a problem's links.
+    message_bytes
+        Of its tensors.
+    period_s
+        Equal messages follow each other so far apart; None for the first on a new connection.
+    """
+    back = next((k for k in problem.links if (k.source, k.target) == (link.target, link.source)), link)
+    path = Path(round_trip_s=link.latency_s + back.latency_s, bytes_per_s=link.bytes_per_s * FRAMING)
     sent = wire_bytes(message_bytes)
     if period_s is None:
         return stall_s(sent, path, INITIAL_WINDOW_BYTES)
