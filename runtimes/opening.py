@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from runtimes.errors import AgentError
 from runtimes.isolation.session import IsolatedSession
 from runtimes.session import open_session
 
@@ -46,8 +47,14 @@ class Opener:
         Raises
         ------
         AgentError
-            If its model file is missing or damaged, or cannot be loaded or run.
+            If its model file is missing or damaged, or cannot be loaded or run; the message names the segment.
         """
+        try:
+            return self._open(spec, timeout_s)
+        except AgentError as error:
+            raise type(error)(f"segment {spec.name!r}: {error}") from error
+
+    def _open(self, spec: SegmentSpec, timeout_s: float) -> Session:
         if self._limits is not None:
             return IsolatedSession(
                 spec,

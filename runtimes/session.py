@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runtimes.convert import zeros
 from runtimes.datatypes import DATATYPES
-from runtimes.errors import AgentError, BadManifest, Failed
+from runtimes.errors import BadManifest, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,11 +163,7 @@ def open_session(spec: SegmentSpec, model: bytes, threads_limit: int) -> InProce
     BadManifest
         If the model cannot be loaded or its ports are not what the spec says.
     """
-    threads = min(spec.threads, threads_limit)
-    try:
-        return InProcessSession(spec, _load(spec, model, threads))
-    except AgentError as error:
-        raise type(error)(f"segment {spec.name!r}: {error}") from error
+    return InProcessSession(spec, _load(spec, model, min(spec.threads, threads_limit)))
 
 
 def _load(spec: SegmentSpec, model: bytes, threads: int) -> Executor:

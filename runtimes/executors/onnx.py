@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtimes.errors import BadManifest, DeadlineExceeded, Exhausted, Failed, MissingExtra
+from runtimes.executors.onnx_file import check_onnx
 
 try:
     from runtimes.executors.ort import onnxruntime
@@ -55,12 +56,13 @@ class OnnxExecutor:
     Raises
     ------
     BadManifest
-        If ONNX Runtime cannot load it.
+        If it asks for what a segment may not have, or ONNX Runtime cannot load it.
     Exhausted
         If there is not enough memory for it.
     """
 
     def __init__(self, model: bytes, threads: int) -> None:
+        check_onnx(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from runtimes.errors import AgentError, DeadlineExceeded, Failed, Unreachable, error_of_status
-from runtimes.isolation.arena import Arena, make_arena
+from runtimes.errors import AgentError, BadManifest, DeadlineExceeded, Failed, Unreachable, error_of_status
+from runtimes.isolation.arena import Arena, arena_bytes, make_arena
 from runtimes.isolation.frames import SECONDS, STOP, Complaint, Frame, Kind, Setup, receive, send
 from runtimes.spawn import python_module
 
@@ -50,6 +50,8 @@ class SegmentProcess:
 
     Raises
     ------
+    BadManifest
+        If its boundary tensors alone are beyond the limit.
     AgentError
         If it cannot be started.
     """
@@ -64,6 +66,11 @@ class SegmentProcess:
         self._longest_run_s = 0.0
         self._end = ""
         self._gone = threading.Event()
+        # They are not the process's own memory, and nothing else would bound them.
+        if (size_bytes := arena_bytes(spec)) > limits.memory_bytes:
+            raise BadManifest(
+                f"its boundary tensors take {size_bytes} bytes; its process may have {limits.memory_bytes}"
+            )
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             arena = make_arena(spec)
             theirs.callback(os.close, arena)

@@ -134,7 +134,7 @@ class _Keeper:
         threading.Thread(target=self._keep, args=(timeout_s,), name=f"keeper {self._spec.name}", daemon=True).start()
         self._started.wait()
         if self._refusal is not None:
-            raise type(self._refusal)(f"segment {self._spec.name!r}: {self._refusal}")
+            raise self._refusal
 
     def end(self) -> None:
         """End the process, and start it no more."""

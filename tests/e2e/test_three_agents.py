@@ -61,7 +61,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def addresses():
-    with LocalAgents(DEVICES) as agents:
+    with LocalAgents(DEVICES, options=["--no-isolation"]) as agents:
         yield agents.addresses
 
 

@@ -127,9 +127,9 @@ def test_an_input_that_nobody_feeds_is_refused():
         open_session(segment(model, [tensor("x")], [tensor("y")]), model, 1)
 
 
-@pytest.mark.parametrize("runtime", ["onnx", "tflite"])
-def test_noise_is_no_model(runtime):
-    with pytest.raises(BadManifest, match="cannot load it"):
+@pytest.mark.parametrize(("runtime", "says"), [("onnx", "it is no ONNX file"), ("tflite", "LiteRT cannot load it")])
+def test_noise_is_no_model(runtime, says):
+    with pytest.raises(BadManifest, match=says):
         open_session(segment(b"noise", [tensor("x")], [tensor("y")], runtime), b"noise", 1)
 
 
@@ -142,7 +142,7 @@ def test_external_data_are_refused(tmp_path, monkeypatch):
     graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", ends[:1], ends[1:], [weight])
     model = onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     data = model.SerializeToString()
-    with pytest.raises(BadManifest, match="cannot load it"):
+    with pytest.raises(BadManifest, match="'w' has its data in another file"):
         open_session(segment(data, [tensor("x")], [tensor("y")]), data, 1)
 
 
@@ -181,4 +181,3 @@ except MissingExtra as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert says in done.stdout
-    assert "flow/0" in done.stdout

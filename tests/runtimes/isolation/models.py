@@ -86,3 +86,16 @@ def greedy() -> tuple[SegmentSpec, bytes]:
     ]
     model = graph_model(nodes, constants)
     return segment(model, [tensor("x")], [tensor("y")]), model
+
+
+def doubling_functions(levels: int) -> bytes:
+    """Local functions, each of which calls the next one twice: 2 ** ``levels`` nodes in some kilobytes."""
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ours", 1)]
+    functions = []
+    for level in range(levels):
+        last = level == levels - 1
+        name, domain = ("Neg", "") if last else (f"f{level + 1}", "ours")
+        calls = [helper.make_node(name, [a], [b], domain=domain) for a, b in (("x", "h"), ("h", "y"))]
+        functions.append(helper.make_function("ours", f"f{level}", ["x"], ["y"], calls, opsets))
+    return graph_model([helper.make_node("f0", ["x"], ["y"], domain="ours")], functions=functions,
+                       opsets=(("", 18), ("ours", 1)))  # fmt: skip

@@ -71,7 +71,7 @@ def test_strings_and_empty_tensors_pass():
 @pytest.mark.parametrize(
     ("spec", "model", "error", "says"),
     [
-        (NEG_SPEC, b"noise", BadRequest, "flow/0.*cannot load it"),
+        (NEG_SPEC, b"noise", BadRequest, "no ONNX file"),
         (segment(NEG, [tensor("z")], [tensor("y")]), NEG, BadRequest, r"input ports \['z'\] are not in the model"),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_session_that_nobody_holds_leaves_no_process():
 def test_loading_is_limited_in_time():
     spec, model = endless_from()
     # Its warm-up on zeros would end; but to load it at all takes longer than this.
-    with pytest.raises(DeadlineExceeded, match=r"flow/0.*did not load within 0\.01 s"):
+    with pytest.raises(DeadlineExceeded, match=r"did not load within 0\.01 s"):
         Opened(spec, model, timeout_s=0.01)
 
 
