@@ -47,7 +47,7 @@ def spread_labels(site: Site, flow: Flow, graph: FlowGraph) -> dict[str, str]:
     Raises
     ------
     ProblemError
-        A declassification names a tensor that the stage's model does not have, or would raise a label.
+        A declassification names a tensor that the stage's model does not have or only reads, or would raise a label.
     """
     lowered: dict[str, Declassify] = {}
     for stage in flow.stages:
@@ -58,13 +58,13 @@ def spread_labels(site: Site, flow: Flow, graph: FlowGraph) -> dict[str, str]:
                 raise ProblemError(
                     f"declassification {rule.name!r}: {model.path} has no tensor {rule.tensor!r}; {near}"
                 )
-            name = graph.tensor_of(stage.name, rule.tensor)
-            if name in lowered:
+            if rule.tensor in stage.reads:
                 raise ProblemError(
-                    f"declassifications {lowered[name].name!r} and {rule.name!r} are of one tensor, {name!r}, which "
-                    f"the stage {stage.name!r} reads as {rule.tensor!r}; keep one"
+                    f"declassification {rule.name!r}: {rule.tensor!r} is what the stage {stage.name!r} reads from "
+                    f"{stage.reads[rule.tensor]!r}, and others may read it too; declassify it in the stage that makes "
+                    "it, or give the flow a lower label"
                 )
-            lowered[name] = rule
+            lowered[graph.tensor_of(stage.name, rule.tensor)] = rule
     order = site.labels
     labels: dict[str, str] = {}
 

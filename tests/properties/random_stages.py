@@ -1,0 +1,85 @@
+"""Random flows of small stages that read each other, some on conditions, with sites to place them on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from placer.flow_graph import flow_graph
+from placer.graph import Tensor
+from profiles import Declassify, Stage, When
+from tests.properties.random_site import LABELS, random_costs, random_graph, random_site
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping
+
+    from placer.costs import CostTable
+    from placer.flow_graph import FlowGraph
+    from placer.graph import ModelGraph
+    from profiles import Site
+
+
+def random_stages(rng: random.Random) -> tuple[Site, dict[str, ModelGraph], FlowGraph, dict[str, CostTable]]:
+    """Draw two or three stages of one to three ops on a site of three or four devices.
+
+    Returns the site, the models by stage, their graph and their costs.
+    """
+    made: dict[str, Tensor] = {"frame": Tensor.dense("frame", (rng.randint(1, 400),), "float32")}
+    models: dict[str, ModelGraph] = {}
+    stages = []
+    for i in range(rng.choice([2, 2, 3])):
+        drawn = random_graph(rng, rng.choice([1, 1, 2, 3]))
+        origins = rng.sample(sorted(made), k=min(len(made), len(drawn.inputs)))
+        if len(origins) < len(drawn.inputs):
+            drawn = random_graph_of_one_input(rng)
+        name = f"s{i}"
+        reads = {tensor.name: origin for tensor, origin in zip(drawn.inputs, origins, strict=True)}
+        models[name] = _fed(drawn, {tensor: made[origin] for tensor, origin in reads.items()})
+        when = None
+        if len(made) > 1 and rng.random() < 0.7:
+            tests = rng.choice(sorted(made.keys() - {"frame"}))
+            when = When(tensor=tests, element=0, at_least=0.5, share=rng.choice([0.1, 0.5, 1.0]))
+        lowered = rng.sample(sorted(drawn.tensors.keys() - reads.keys()), k=rng.choice([0, 0, 1]))
+        stages.append(
+            Stage(
+                name=name,
+                model="m",
+                reads=reads,
+                when=when,
+                declassify=tuple(Declassify(name=f"{name} {t}", tensor=t, to=rng.choice(LABELS[:2])) for t in lowered),
+                weights_label=rng.choice([None, None, None, *LABELS]),
+            )
+        )
+        made |= {f"{name}/{tensor.name}": tensor for tensor in models[name].outputs}
+    site = random_site(rng, models["s0"])
+    rng.shuffle(stages)
+    flow = msgspec.structs.replace(site.flows[0], stages=tuple(stages))
+    site = msgspec.structs.replace(site, flows=(flow,))
+    costs = {name: random_costs(rng, model, site) for name, model in models.items()}
+    return site, models, flow_graph(flow, models), costs
+
+
+def random_graph_of_one_input(rng: random.Random) -> ModelGraph:
+    while True:
+        drawn = random_graph(rng, rng.choice([1, 2]))
+        if len(drawn.inputs) == 1:
+            return drawn
+
+
+def _fed(drawn: ModelGraph, fed: Mapping[str, Tensor]) -> ModelGraph:
+    """Give a model's inputs the sizes of what they read."""
+    inputs = tuple(replace(fed[t.name], name=t.name) for t in drawn.inputs)
+    return type(drawn)(
+        name=drawn.name,
+        format=drawn.format,
+        path=drawn.path,
+        sha256=drawn.sha256,
+        numeric=drawn.numeric,
+        inputs=inputs,
+        outputs=drawn.outputs,
+        ops=drawn.ops,
+        tensors={**drawn.tensors, **{t.name: t for t in inputs}},
+    )

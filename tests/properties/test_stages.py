@@ -1,0 +1,131 @@
+"""Plans of flows of stages are optimal by trying every choice, and let no device hold what it must not see.
+
+The checker of privacy reads the rules stage by stage and knows neither solver, privacy module nor joined graph: what a
+stage on a condition reads is as sensitive as that and as the number that lets it come.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from placer.build import Built, build
+from placer.errors import Infeasible, ProblemError
+from placer.solve import solve
+from profiles import stage_order
+from tests.oracles.brute_force import all_evaluations
+from tests.properties.random_stages import random_stages
+from tests.properties.test_privacy import may_see
+
+if TYPE_CHECKING:
+    from placer.graph import ModelGraph
+    from placer.plan import Plan
+    from placer.problem import Problem
+    from profiles import Site
+
+
+def built_of(seed: int) -> tuple[Site, dict[str, ModelGraph], Built]:
+    site, models, graph, costs = random_stages(random.Random(seed))
+    return site, models, build(site, {"flow": graph}, {"flow": costs})
+
+
+def offences(site: Site, models: dict[str, ModelGraph], plan: Plan) -> list[tuple[str, str]]:
+    """Who holds what it must not: pairs of a device and what is there."""
+    (flow,) = site.flows
+    order = {name: i for i, name in enumerate(site.labels.names)}
+    at = {op: device for op, (device, _) in plan.flow("flow").assignment.items()}
+    level = {"frame": order[flow.label]}
+    holders: dict[str, set[str]] = {"frame": {flow.source}}
+    found = []
+    taken = {origin for stage in flow.stages for origin in stage.origins}
+    for stage in stage_order(flow.stages):
+        model, lowered = models[stage.name], {rule.tensor: order[rule.to] for rule in stage.declassify}
+        inside: dict[str, int] = {}
+        hold: dict[str, set[str]] = {}
+        for name, origin in stage.reads.items():
+            inside[name], hold[name] = level[origin], holders[origin]
+            if stage.when is not None:
+                decides = at[f"when {stage.name}/{name}"]
+                holders[origin].add(decides)
+                holders[stage.when.tensor].add(decides)
+                inside[name], hold[name] = max(level[origin], level[stage.when.tensor]), {decides}
+        for op in model.ops:
+            device = at[f"{stage.name}/{op.name}"]
+            for name in op.inputs:
+                hold[name].add(device)
+            most = max([inside[name] for name in op.inputs], default=0)
+            for name in op.outputs:
+                inside[name], hold[name] = lowered.get(name, most), {device}
+            if op.weights_bytes and stage.weights_label and not may_see(site, device, order[stage.weights_label]):
+                found.append((device, f"weights of {stage.name}/{op.name}"))
+        level |= {f"{stage.name}/{name}": value for name, value in inside.items()}
+        holders |= {f"{stage.name}/{name}": devices for name, devices in hold.items()}
+        for tensor in model.outputs:
+            if f"{stage.name}/{tensor.name}" not in taken:
+                hold[tensor.name].add(flow.sink)
+    for tensor, devices in holders.items():
+        found += [(device, tensor) for device in sorted(devices) if not may_see(site, device, level[tensor])]
+    return found
+
+
+def with_deadline(problem: Problem, rng: random.Random) -> Problem:
+    """Take a deadline from what random choices reach, so that it bites; or none."""
+    (flow,) = problem.flows
+    if rng.random() < 0.3:
+        return problem
+    latencies = sorted({e.flows[0].latency_s for _, e in all_evaluations(problem)})
+    deadline_s = latencies[min(len(latencies) - 1, rng.choice([0, 1, 3, len(latencies) // 2]))]
+    return msgspec.structs.replace(problem, flows=(msgspec.structs.replace(flow, deadline_s=deadline_s),))
+
+
+def small(problem: Problem, limit: int) -> bool:
+    count = 1
+    for op in problem.flows[0].ops:
+        count *= len(op.options)
+    return 0 < count <= limit
+
+
+def check(seed: int, limit: int) -> str:
+    """Check one draw; returns what it was worth."""
+    try:
+        site, models, built = built_of(seed)
+    except ProblemError as error:
+        if "can only lower" not in str(error):
+            raise
+        return "refused"
+    if not small(built.problem, limit):
+        return "large"
+    problem = with_deadline(built.problem, random.Random(seed))
+    feasible = [e.objective for _, e in all_evaluations(problem) if e.feasible]
+    try:
+        plan = solve(problem)
+    except Infeasible:
+        assert not feasible
+        return "infeasible"
+    assert plan.status == "optimal"
+    assert plan.objective == pytest.approx(min(feasible), rel=2e-6)
+    assert offences(site, models, plan) == []
+    return "solved"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_plans_of_stages_are_optimal_and_keep_privacy(seed: int) -> None:
+    check(seed, 800)
+
+
+def test_most_of_what_is_drawn_is_worth_checking() -> None:
+    worth = [check(seed, 800) for seed in range(25)]
+    assert worth.count("solved") >= 8, worth
+
+
+@pytest.mark.long
+@settings(max_examples=1500, deadline=None)
+@given(st.integers(0, 2**48))
+def test_plans_of_stages_are_optimal_and_keep_privacy_at_length(seed: int) -> None:
+    check(seed, 5000)
