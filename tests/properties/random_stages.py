@@ -42,14 +42,17 @@ def random_stages(rng: random.Random) -> tuple[Site, dict[str, ModelGraph], Flow
         if len(made) > 1 and rng.random() < 0.7:
             tests = rng.choice(sorted(made.keys() - {"frame"}))
             when = When(tensor=tests, element=0, at_least=0.5, share=rng.choice([0.1, 0.5, 1.0]))
-        lowered = rng.sample(sorted(drawn.tensors.keys() - reads.keys()), k=rng.choice([0, 0, 1]))
+        lowered = rng.sample(
+            sorted(drawn.tensors.keys() - reads.keys()),
+            k=min(len(drawn.tensors) - len(reads), rng.choice([0, 1, 1, 2])),
+        )
         stages.append(
             Stage(
                 name=name,
                 model="m",
                 reads=reads,
                 when=when,
-                declassify=tuple(Declassify(name=f"{name} {t}", tensor=t, to=rng.choice(LABELS[:2])) for t in lowered),
+                declassify=tuple(Declassify(name=f"{name} {t}", tensor=t, to="public") for t in lowered),
                 weights_label=rng.choice([None, None, None, *LABELS]),
             )
         )

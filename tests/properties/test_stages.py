@@ -34,43 +34,57 @@ def built_of(seed: int) -> tuple[Site, dict[str, ModelGraph], Built]:
     return site, models, build(site, {"flow": graph}, {"flow": costs})
 
 
+def sensitivity(site: Site, models: dict[str, ModelGraph]) -> dict[str, int]:
+    """How sensitive each tensor is, as a number; by the names that the plan has for them."""
+    (flow,) = site.flows
+    order = {name: i for i, name in enumerate(site.labels.names)}
+    level = {"frame": order[flow.label]}
+    for stage in stage_order(flow.stages):
+        lowered = {rule.tensor: order[rule.to] for rule in stage.declassify}
+        seldom = level[stage.when.tensor] if stage.when else 0
+        inside = {name: max(level[origin], seldom) for name, origin in stage.reads.items()}
+        for op in models[stage.name].ops:
+            most = max([inside[name] for name in op.inputs], default=0)
+            inside |= {name: lowered.get(name, most) for name in op.outputs}
+        level |= {f"{stage.name}/{name}": value for name, value in inside.items()}
+    return level
+
+
 def offences(site: Site, models: dict[str, ModelGraph], plan: Plan) -> list[tuple[str, str]]:
     """Who holds what it must not: pairs of a device and what is there."""
     (flow,) = site.flows
     order = {name: i for i, name in enumerate(site.labels.names)}
     at = {op: device for op, (device, _) in plan.flow("flow").assignment.items()}
-    level = {"frame": order[flow.label]}
     holders: dict[str, set[str]] = {"frame": {flow.source}}
     found = []
     taken = {origin for stage in flow.stages for origin in stage.origins}
     for stage in stage_order(flow.stages):
-        model, lowered = models[stage.name], {rule.tensor: order[rule.to] for rule in stage.declassify}
-        inside: dict[str, int] = {}
         hold: dict[str, set[str]] = {}
         for name, origin in stage.reads.items():
-            inside[name], hold[name] = level[origin], holders[origin]
+            hold[name] = holders[origin]
             if stage.when is not None:
                 decides = at[f"when {stage.name}/{name}"]
                 holders[origin].add(decides)
                 holders[stage.when.tensor].add(decides)
-                inside[name], hold[name] = max(level[origin], level[stage.when.tensor]), {decides}
-        for op in model.ops:
+                hold[name] = {decides}
+        for op in models[stage.name].ops:
             device = at[f"{stage.name}/{op.name}"]
             for name in op.inputs:
                 hold[name].add(device)
-            most = max([inside[name] for name in op.inputs], default=0)
-            for name in op.outputs:
-                inside[name], hold[name] = lowered.get(name, most), {device}
+            hold |= {name: {device} for name in op.outputs}
             if op.weights_bytes and stage.weights_label and not may_see(site, device, order[stage.weights_label]):
                 found.append((device, f"weights of {stage.name}/{op.name}"))
-        level |= {f"{stage.name}/{name}": value for name, value in inside.items()}
         holders |= {f"{stage.name}/{name}": devices for name, devices in hold.items()}
-        for tensor in model.outputs:
+        for tensor in models[stage.name].outputs:
             if f"{stage.name}/{tensor.name}" not in taken:
                 hold[tensor.name].add(flow.sink)
-    for tensor, devices in holders.items():
-        found += [(device, tensor) for device in sorted(devices) if not may_see(site, device, level[tensor])]
-    return found
+    level = sensitivity(site, models)
+    return found + [
+        (device, tensor)
+        for tensor, devices in holders.items()
+        for device in sorted(devices)
+        if not may_see(site, device, level[tensor])
+    ]
 
 
 def with_deadline(problem: Problem, rng: random.Random) -> Problem:
@@ -111,6 +125,20 @@ def check(seed: int, limit: int) -> str:
     assert plan.objective == pytest.approx(min(feasible), rel=2e-6)
     assert offences(site, models, plan) == []
     return "solved"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32))
+def test_each_tensor_is_kept_off_those_who_must_not_see_it(seed: int) -> None:
+    try:
+        site, models, built = built_of(seed)
+    except ProblemError as error:
+        assert "can only lower" in str(error)  # noqa: PT017
+        return
+    level = sensitivity(site, models)
+    for made in built.problem.flows[0].tensors:
+        barred = {d.name for d in site.devices if not may_see(site, d.name, level[made.name])}
+        assert set(made.not_on) == barred, made.name
 
 
 @settings(max_examples=40, deadline=None)
