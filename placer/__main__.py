@@ -18,6 +18,7 @@ EXIT_CODES = {
     "infeasible": 3,
     "deployment or run failed": 4,
     "no plan within the time limit": 5,
+    "a device could not be measured": 6,
     "interrupted": 130,
 }
 
@@ -70,7 +71,7 @@ def _run() -> int:
         if error.name is None or error.name.partition(".")[0] in ("placer", "profiles", "runtimes"):
             raise
         return _fail(f"{error.name} is missing; pip install 'placer-joules[planner,onnx]'", "bad input")
-    from placer.errors import DeployError, Infeasible, NoPlanFound, PlacerError, RunError
+    from placer.errors import DeployError, Infeasible, MeasureError, NoPlanFound, PlacerError, RunError
     from profiles import ProfileError
     from runtimes.errors import AgentError
 
@@ -78,6 +79,8 @@ def _run() -> int:
         code = app(standalone_mode=False)
     except (DeployError, RunError, AgentError) as error:
         return _fail(str(error), "deployment or run failed")
+    except MeasureError as error:
+        return _fail(str(error), "a device could not be measured")
     except Infeasible as error:
         return _fail(str(error), "infeasible")
     except NoPlanFound as error:

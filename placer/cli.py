@@ -15,6 +15,7 @@ from placer.cli_deploy import deploy_command, rollback_command, status_command
 from placer.cli_emulate import emulate_command
 from placer.cli_explain import explain_command, pareto_command
 from placer.cli_probe import probe_command
+from placer.cli_profile import profile_command
 from placer.cli_run import run_command
 from placer.errors import Infeasible, NoPlanFound, ProblemError
 from placer.terminal import Terminal, private_stdout, require_folder, write_file
@@ -153,6 +154,7 @@ app.command("emulate")(emulate_command)
 app.command("probe")(probe_command)
 app.command("calibrate")(calibrate_command)
 app.command("replan")(replan_command)
+app.command("profile")(profile_command)
 app.command("explain")(explain_command)
 app.command("pareto")(pareto_command)
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from placer.errors import ProblemError
 from placer.measure import Progress, op_seconds
+from placer.units import share_out, units_of
 from profiles import Device, Mode, Origin, compute_j
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from placer.graph import ModelGraph
+    from placer.units import Unit
+    from profiles.op_costs import OpCosts
 
 Key: TypeAlias = tuple[str, str, str]
 """Op, device and mode, by name."""
@@ -106,10 +109,10 @@ def cost_table(
         if not _fitting(graph, device):
             continue
         if device.costs == "measured":
-            table = measured(graph, device, threads=threads, runs=runs, progress=progress)
+            rows.update(measured(graph, device, threads=threads, runs=runs, progress=progress).rows)
         else:
-            table = fitted(graph, device)
-        rows.update(table.rows)
+            rows.update(fitted(graph, device).rows)
+            rows.update(profiled(graph, device).rows)
     if not rows:
         raise ProblemError(
             f"{graph.path} computes in {graph.numeric}, but no device has a mode for that: "
@@ -144,6 +147,52 @@ def fitted(graph: ModelGraph, device: Device) -> CostTable:
                 relative_uncertainty=_combined(per_mac.relative_uncertainty, mode.active_w.relative_uncertainty),
             )
     return CostTable(rows=rows)
+
+
+def profiled(graph: ModelGraph, device: Device) -> CostTable:
+    """Return the costs in those modes of a device that were measured op by op; none where there are none.
+
+    A model that was profiled at these shapes has its own seconds; of another, each unit of ops has those that its kind,
+    its MACs and its bytes cost.
+
+    Raises
+    ------
+    ProblemError
+        The model was not profiled and cannot be optimized here, which shows what runs as one.
+    """
+    rows: dict[Key, Cost] = {}
+    inputs = {tensor.name: tensor.shape for tensor in graph.inputs}
+    units: tuple[Unit, ...] = ()
+    for mode in _fitting(graph, device):
+        known = mode.op_costs
+        if known is None:
+            continue
+        model = known.model(graph.sha256, inputs)
+        if model is not None and not {op.name for op in graph.ops} - model.seconds.keys():
+            seconds = model.seconds
+            origin: Origin = "measured"
+            error: float | None = model.relative_error
+        else:
+            units = units or units_of(graph)
+            seconds = _by_kind(graph, units, known)
+            origin, error = "fitted", known.unseen_relative_error
+        for op in graph.ops:
+            rows[op.name, device.name, mode.name] = Cost(
+                seconds=seconds[op.name],
+                joules=compute_j(device, mode, seconds[op.name]),
+                origin=origin,
+                source=_joined(known.source, mode.active_w.source, device.idle_w.source),
+                relative_uncertainty=_combined(error, mode.active_w.relative_uncertainty),
+            )
+    return CostTable(rows=rows)
+
+
+def _by_kind(graph: ModelGraph, units: Sequence[Unit], known: OpCosts) -> dict[str, float]:
+    """Predict each unit's seconds by its kind, and give them to its ops."""
+    seconds: dict[str, float] = {}
+    for unit in units:
+        seconds.update(share_out(graph, unit, known.kind(unit.kind).seconds(unit.macs, unit.bytes)))
+    return seconds
 
 
 def measured(

@@ -5,6 +5,7 @@ PlacerError
 ├── CertificateError    a certificate cannot be made or read (exit code 2)
 ├── Infeasible          no plan can meet the rules; names those in conflict (exit code 3)
 ├── NoPlanFound         the time limit ended the search before any plan was found (exit code 5)
+├── MeasureError        a device could not be measured: no power, a meter or a model that fails (exit code 6)
 ├── DeployError         the plan could not be put on the devices (exit code 4)
 └── RunError            the deployed plan failed while it ran (exit code 4)
 """
@@ -51,6 +52,10 @@ class Infeasible(PlacerError):  # noqa: N818  the field's word
 
 class NoPlanFound(PlacerError):  # noqa: N818  the field's word
     """The search ended at its limit without a plan, and without a proof that there is none."""
+
+
+class MeasureError(PlacerError):
+    """A device could not be measured: its power is unknown, its meter fails, or a model does not run on it."""
 
 
 class DeployError(PlacerError):

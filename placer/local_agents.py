@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def local_agents(devices: Sequence[str]) -> Iterator[Mapping[str, str]]:
+def local_agents(devices: Sequence[str], *, isolated: bool = True) -> Iterator[Mapping[str, str]]:
     """Run an agent for each device on loopback, on free ports, with stores that vanish with them.
 
     Parameters
     ----------
     devices
         Names of the devices.
+    isolated
+        Whether each segment runs in a process of its own.
 
     Yields
     ------
@@ -32,7 +34,7 @@ def local_agents(devices: Sequence[str]) -> Iterator[Mapping[str, str]]:
     DeployError
         An agent ended or did not listen in time; its last words are quoted.
     """
-    agents = LocalAgents(devices)
+    agents = LocalAgents(devices, options=() if isolated else ("--no-isolation",))
     with contextlib.ExitStack() as stack:
         # What ends them is in place before they begin: a signal between the two would leave them behind.
         stack.push(agents)

@@ -6,7 +6,14 @@ makes a tensor of the model is anchored at the op that made it there; the ops be
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from placer.cut import cut
+from placer.onnx_run import onnx_runtime, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -57,3 +64,23 @@ def fused_groups(graph: ModelGraph, anchors: Collection[str]) -> dict[str, list[
             owner[op.name] = after[0] if after else op.name
         groups.setdefault(owner[op.name], []).append(op)
     return groups
+
+
+def fused_units(graph: ModelGraph) -> list[tuple[Op, ...]]:
+    """Return the ops of a model in the groups that ONNX Runtime runs as one, as this host optimizes it.
+
+    Raises
+    ------
+    ProblemError
+        The model cannot be loaded here, or ONNX Runtime is missing.
+    """
+    (whole,) = cut(graph, [[op.name for op in graph.ops]])
+    with tempfile.TemporaryDirectory(prefix="placer-fusion-") as directory:
+        options = onnx_runtime().SessionOptions()
+        optimized_file = Path(directory) / "optimized.onnx"
+        options.optimized_model_filepath = str(optimized_file)
+        open_session(whole.blob, threads=1, options=options)
+        optimized = onnx.load(optimized_file).graph
+    place = {op.name: number for number, op in enumerate(graph.ops)}
+    anchors = set(anchors_of(graph, optimized).values())
+    return [tuple(sorted(ops, key=lambda op: place[op.name])) for ops in fused_groups(graph, anchors).values()]

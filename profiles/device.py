@@ -15,6 +15,9 @@ from profiles.figure import (
     require_name,
     require_positive,
 )
+from profiles.op_costs import OpCosts  # noqa: TC001  (msgspec reads the annotation at run time)
+
+_THREADS_AT_MOST = 1024
 
 Tier: TypeAlias = Literal["sensor", "edge", "cloud"]
 Boundary: TypeAlias = Literal["chip", "board", "wall", "node"]
@@ -42,11 +45,15 @@ class Mode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Seconds that starting one execution costs.
     s_per_mac
         Seconds for each multiply-accumulate.
+    threads
+        Threads of one execution, where the figures are of a number of them; None where that is not told.
+    op_costs
+        Seconds op by op, where the device itself was measured; they go before ``s_per_mac``.
 
     Raises
     ------
     ProfileError
-        If active_w or s_per_mac is zero, or the name is empty.
+        If active_w or s_per_mac is zero, the name is empty, or there are no threads.
     """
 
     name: str
@@ -54,9 +61,13 @@ class Mode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     active_w: Figure
     segment_s: Figure
     s_per_mac: Figure
+    threads: int | None = None
+    op_costs: OpCosts | None = None
 
     def __post_init__(self) -> None:
         require_name("mode", self.name)
+        if self.threads is not None and not 1 <= self.threads <= _THREADS_AT_MOST:
+            raise ProfileError(f"threads is {self.threads}: give a number from 1 to {_THREADS_AT_MOST}")
         require_positive("active_w", self.active_w.value)
         require_positive("s_per_mac", self.s_per_mac.value)
 

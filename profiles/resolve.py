@@ -196,6 +196,9 @@ def _mode(entry: ModeEntry, base: Mode | None, place: Place) -> Mode:
             active_w=_needed(entry.active_w, base.active_w if base else None, place.at("active_w")),
             segment_s=_needed(entry.segment_s, base.segment_s if base else None, place.at("segment_s")),
             s_per_mac=_needed(entry.s_per_mac, base.s_per_mac if base else None, place.at("s_per_mac")),
+            threads=base.threads if base else None,
+            # A site that says its own seconds per MAC does not mean those of the profile.
+            op_costs=base.op_costs if base and entry.s_per_mac is None else None,
         )
 
 

@@ -227,8 +227,9 @@ class AgentClient:
         )
 
     def infer(
-        self, flow: str, inputs: Mapping[str, Array], deadline_s: float | None = None, request_id: str | None = None
-    ) -> Reply:
+        self, flow: str, inputs: Mapping[str, Array], deadline_s: float | None = None, request_id: str | None = None,
+        epoch: int | None = None,
+    ) -> Reply:  # fmt: skip
         """Run a flow at its source device, or one segment alone.
 
         Parameters
@@ -241,13 +242,16 @@ class AgentClient:
             Time by which the result is needed; the client's timeout if not given.
         request_id
             Names the request; made by the agent if not given.
+        epoch
+            Of the plan to ask, which is loaded but need not be active; the active one's if not given.
 
         Raises
         ------
         AgentError
             One of its kinds, by the deadline; the message names the device and segment that failed.
         """
-        message = open_inference_grpc_pb2.ModelInferRequest(model_name=flow, id=request_id or "")
+        version = "" if epoch is None else str(epoch)
+        message = open_inference_grpc_pb2.ModelInferRequest(model_name=flow, model_version=version, id=request_id or "")
         encode(inputs, _specs_of(inputs), message.inputs, message.raw_input_contents)
         deadline_s = self._timeout_s if deadline_s is None else deadline_s
         message.parameters["placer.deadline_s"].double_param = deadline_s
