@@ -1,8 +1,10 @@
-"""Writes a site file anew with calibrated figures; each keeps the former one and its source in its note."""
+"""Writes a site file anew with what calibration found: a factor beside the figures, which stay with their sources."""
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +17,16 @@ if TYPE_CHECKING:
     from datetime import date
 
     from placer.calibrate import Factor
-    from profiles import Device, Figure, Link, Site
+    from profiles import Device, Site
 
 _HEADER = """\
-# Written by `placer calibrate` from {site}: figures that were measured, beside the former ones in their notes.
+# Written by `placer calibrate` from {site}: beside its figures, how many times their seconds were measured.
 # Comments are not carried over.
 """
 
 
 def calibrated_site(path: Path, output: Path, site: Site, factors: Sequence[Factor], *, of: str, day: date) -> bytes:
-    """Write a site with the figures of some devices and links corrected.
+    """Write a site with the time factors of some devices and links.
 
     Parameters
     ----------
@@ -50,46 +52,37 @@ def calibrated_site(path: Path, output: Path, site: Site, factors: Sequence[Fact
         Nothing can be corrected: the devices' seconds are measured whenever they are planned for, and no link was.
     """
     raw: Any = read_yaml(path, SiteError)
-    devices = {(f.name, f.mode): f for f in factors if f.kind == "device"}
+    devices: defaultdict[str, dict[str, Factor]] = defaultdict(dict)
+    for factor in factors:
+        if factor.kind == "device":
+            devices[factor.name][factor.mode] = factor
     links = {f.name: f for f in factors if f.kind == "link"}
-    fitted = {d.name: d for d in site.devices if d.costs == "profile"}
-    if not links and not any(name in fitted for name, _ in devices):
+    told = {d.name: d for d in site.devices if d.costs == "profile" and d.name in devices}
+    if not links and not told:
         raise ProblemError(f"{path}: every device that was measured has `costs: measured`: it is measured at each plan")
-    source = f"placer calibrate, {day.isoformat()}, {of}"
+    written = _Written(f"placer calibrate, {day.isoformat()}, {of}", day)
     for entry in raw["devices"]:
-        device = fitted.get(entry["name"])
-        if device is not None and any(name == device.name for name, _ in devices):
-            entry["modes"] = [_mode(device, mode, entry, devices, source, day) for mode in _modes(device)]
-    raw["links"] = [new for entry in raw.get("links", ()) for new in _links(entry, site, links, source, day)]
+        if (device := told.get(entry["name"])) is not None:
+            entry["modes"] = _modes(device, entry, devices[device.name], written)
+    raw["links"] = [new for entry in raw.get("links", ()) for new in _links(entry, site, links, written)]
     _move(raw, path.resolve().parent, output.resolve().parent)
     return (_HEADER.format(site=path.name) + dump_yaml(raw)).encode()
 
 
-def _modes(device: Device) -> list[str]:
-    return [mode.name for mode in device.modes]
+def _modes(device: Device, entry: Mapping[str, Any], factors: Mapping[str, Factor], written: _Written) -> list[Any]:
+    """Write all modes of a device: what the site said of them, and the factors that were found."""
+    said = {mode["name"]: mode for mode in entry.get("modes") or ()}
+    modes = []
+    for mode in device.modes:
+        new = {**said.get(mode.name, {"name": mode.name})}
+        if (factor := factors.get(mode.name)) is not None:
+            new["time_factor"] = written.factor(new.get("time_factor"), factor)
+        modes.append(new)
+    return modes
 
 
-def _mode(
-    device: Device, name: str, entry: Mapping[str, Any], factors: Mapping[tuple[str, str], Factor], source: str,
-    day: date,
-) -> dict[str, Any]:  # fmt: skip
-    """Write a mode: what the site said of it, and its corrected seconds."""
-    written: dict[str, Any] = next(
-        (dict(mode) for mode in entry.get("modes") or () if mode["name"] == name), {"name": name}
-    )
-    factor = factors.get((device.name, name))
-    if factor is not None:
-        mode = device.mode(name)
-        for field in ("segment_s", "s_per_mac"):
-            old: Figure = getattr(mode, field)
-            written[field] = _figure(old, old.value * factor.ratio, factor, source, day)
-    return written
-
-
-def _links(
-    entry: dict[str, Any], site: Site, factors: Mapping[str, Factor], source: str, day: date
-) -> list[dict[str, Any]]:
-    """Write a link; one that goes both ways becomes two where something is known of either."""
+def _links(entry: dict[str, Any], site: Site, factors: Mapping[str, Factor], written: _Written) -> list[Any]:
+    """Write a link; one that goes both ways becomes two where something was found of either."""
     ways = [(entry["from"], entry["to"])]
     if entry.get("both_ways"):
         ways.append(ways[0][::-1])
@@ -102,34 +95,33 @@ def _links(
         new = {**entry, "from": start, "to": end, "direction": link.direction}
         new.pop("both_ways", None)
         if (factor := factors.get(f"{start}->{end}")) is not None:
-            new |= _link_figures(link, factor, source, day)
-            # One figure for both ways would contradict the new one.
-            new.pop("bandwidth_bps", None)
+            new["time_factor"] = written.factor(entry.get("time_factor"), factor)
         found.append(new)
     return found
 
 
-def _link_figures(link: Link, factor: Factor, source: str, day: date) -> dict[str, Any]:
-    bandwidth, latency = link.profile.bandwidth_bps(link.direction), link.profile.latency_s
-    assert bandwidth is not None, "a site's link has a bandwidth"
-    assert latency is not None, "a site's link has a latency"
-    return {
-        f"bandwidth_{link.direction}_bps": _figure(bandwidth, bandwidth.value / factor.ratio, factor, source, day),
-        "latency_s": _figure(latency, latency.value * factor.ratio, factor, source, day),
-    }
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Writes factors down: their source and day."""
 
+    source: str
+    day: date
 
-def _figure(old: Figure, value: float, factor: Factor, source: str, day: date) -> dict[str, Any]:
-    times = f"times {factor.ratio:.4g} ({factor.low:.4g} to {factor.high:.4g}) of {factor.requests} requests"
-    before = f"before: {old.value:.6g} ({old.origin}: {old.source})" + (f"; {old.note}" if old.note else "")
-    return {
-        "value": float(f"{value:.6g}"),
-        "source": source,
-        "origin": "fitted",
-        "relative_uncertainty": float(f"{factor.sd:.3g}"),
-        "year": day.year,
-        "note": f"{times}; {before}",
-    }
+    def factor(self, former: Any, found: Factor) -> dict[str, Any]:
+        """Write a factor that was found, on top of a former one, as a figure."""
+        before = former["value"] if isinstance(former, dict) else 1.0 if former is None else former
+        note = f"{found.ratio:.4g} ({found.low:.4g} to {found.high:.4g}) of {found.requests} requests"
+        if former is not None:
+            source = former["source"] if isinstance(former, dict) else "declared"
+            note += f"; before: {before:.6g} ({source})"
+        return {
+            "value": float(f"{before * found.ratio:.6g}"),
+            "source": self.source,
+            "origin": "fitted",
+            "relative_uncertainty": float(f"{found.sd:.3g}"),
+            "year": self.day.year,
+            "note": note,
+        }
 
 
 def _move(raw: dict[str, Any], old: Path, new: Path) -> None:

@@ -104,6 +104,35 @@ class OpCosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if ANY_KIND not in names:
             raise ProfileError(f"kinds has no {ANY_KIND!r}, which stands for all that were not measured")
 
+    def times(self, factor: float, source: str) -> OpCosts:
+        """Return the same with all seconds multiplied, as a site's time factor says.
+
+        Parameters
+        ----------
+        factor
+            So many times the seconds.
+        source
+            Who says so.
+        """
+        return OpCosts(
+            source=f"{self.source}, {source}",
+            s_per_boundary_byte=self.s_per_boundary_byte * factor,
+            models=tuple(
+                msgspec.structs.replace(model, seconds={op: s * factor for op, s in model.seconds.items()})
+                for model in self.models
+            ),
+            kinds=tuple(
+                msgspec.structs.replace(
+                    kind,
+                    base_s=kind.base_s * factor,
+                    s_per_mac=kind.s_per_mac * factor,
+                    s_per_byte=kind.s_per_byte * factor,
+                )
+                for kind in self.kinds
+            ),
+            unseen_relative_error=self.unseen_relative_error,
+        )
+
     def model(self, sha256: str, inputs: dict[str, tuple[int, ...]]) -> ModelCost | None:
         """Return the costs of a model that was profiled at these shapes."""
         return next((each for each in self.models if (each.sha256, each.inputs) == (sha256, inputs)), None)

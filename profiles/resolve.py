@@ -10,7 +10,7 @@ import msgspec
 from profiles.carbon import intensity
 from profiles.device import Device, DeviceProfile, Mode
 from profiles.energy import missing_figures
-from profiles.figure import Figure
+from profiles.figure import Figure, require_positive
 from profiles.label import Zone
 from profiles.link import Link, LinkProfile
 from profiles.profile_file import read_profile
@@ -189,17 +189,43 @@ def _mode(entry: ModeEntry, base: Mode | None, place: Place) -> Mode:
     numeric = entry.numeric or (base.numeric if base else None)
     if numeric is None:
         raise place.at("numeric").error("the number format is missing: fp32, fp16, bf16, int8 or int4")
+    factor = _factor(entry.time_factor, place)
+    # A site that says its own seconds per MAC does not mean those of the profile.
+    op_costs = base.op_costs if base and entry.s_per_mac is None else None
     with place.refusing():
         return Mode(
             name=entry.name,
             numeric=numeric,
             active_w=_needed(entry.active_w, base.active_w if base else None, place.at("active_w")),
-            segment_s=_needed(entry.segment_s, base.segment_s if base else None, place.at("segment_s")),
-            s_per_mac=_needed(entry.s_per_mac, base.s_per_mac if base else None, place.at("s_per_mac")),
+            segment_s=_times(_needed(entry.segment_s, base.segment_s if base else None, place.at("segment_s")), factor),
+            s_per_mac=_times(_needed(entry.s_per_mac, base.s_per_mac if base else None, place.at("s_per_mac")), factor),
             threads=base.threads if base else None,
-            # A site that says its own seconds per MAC does not mean those of the profile.
-            op_costs=base.op_costs if base and entry.s_per_mac is None else None,
+            op_costs=op_costs if op_costs is None or factor is None else op_costs.times(factor.value, factor.source),
         )
+
+
+def _factor(number: Number | None, place: Place) -> Figure | None:
+    """Read how many times their figures' seconds a mode or link was found to take."""
+    factor = _figure(number, place.at("time_factor"))
+    if factor is not None:
+        with place.at("time_factor").refusing():
+            require_positive("time_factor", factor.value)
+    return factor
+
+
+def _times(figure: Figure, factor: Figure | None, exponent: int = 1) -> Figure:
+    """Multiply a figure by a power of what was found; it keeps in mind what it was."""
+    if factor is None:
+        return figure
+    return Figure(
+        value=figure.value * factor.value**exponent,
+        source=f"{figure.source}, {factor.source}",
+        origin=factor.origin,
+        relative_uncertainty=factor.relative_uncertainty,
+        year=factor.year,
+        note=f"{figure.value:.6g} ({figure.origin}) {'times' if exponent == 1 else 'over'} {factor.value:.6g}; "
+        f"{factor.note}; {figure.note}",
+    )
 
 
 def _needed(number: Number | None, base: Figure | None, place: Place) -> Figure:
@@ -252,8 +278,14 @@ def _link_profile(entry: LinkEntry, catalog: Catalog, place: Place) -> LinkProfi
         changes["network"] = entry.network
     elif "network_j_per_byte" in changes:
         changes["network"] = "declared"
+    factor = _factor(entry.time_factor, place)
     with place.refusing():
-        return msgspec.structs.replace(base, **changes)
+        profile = msgspec.structs.replace(base, **changes)
+        exponents = {"bandwidth_up_bps": -1, "bandwidth_down_bps": -1, "latency_s": 1}
+        known = {name: figure for name in exponents if (figure := getattr(profile, name)) is not None}
+        return msgspec.structs.replace(
+            profile, **{name: _times(figure, factor, exponents[name]) for name, figure in known.items()}
+        )
 
 
 def _directed(

@@ -49,6 +49,7 @@ class ModeEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     active_w: Number | None = None
     segment_s: Number | None = None
     s_per_mac: Number | None = None
+    time_factor: Number | None = None
 
 
 class DeviceEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,6 +87,7 @@ class LinkEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     bandwidth_up_bps: Number | None = None
     bandwidth_down_bps: Number | None = None
     latency_s: Number | None = None
+    time_factor: Number | None = None
     tx_w: Number | None = None
     tx_w_per_bps: Number | None = None
     rx_w: Number | None = None

@@ -137,7 +137,7 @@ def test_measure_and_replan_finds_the_data_sheet_wrong(tmp_path):
     assert drift.endswith(": has drifted")
     assert " W on box; saves " in after
     new = read_site(tmp_path / "site-calibrated.yaml").device("sensor").mode("cpu-fp32")
-    assert "(spec: its data sheet)" in new.s_per_mac.note
+    assert new.s_per_mac.source.startswith("its data sheet, placer calibrate, ")
 
 
 def test_my_device_is_used_for_what_it_may_not_give_away():

@@ -22,7 +22,8 @@ from placer.evidence import Evidence, of_observations, read_evidence
 from placer.plan import encode_plan
 from placer.planning import build_site, plan_site
 from placer.replan import replan
-from profiles import read_site
+from profiles import SiteError, read_site
+from profiles.strict_yaml import read_yaml
 from runtimes.observation import Observation
 from tests.placer.test_cli_explain import command
 
@@ -141,8 +142,9 @@ def test_the_new_site_has_the_new_figures_and_remembers_the_old(tmp_path: Path) 
     old, mode = SITE.device("camera").mode("cpu-fp32"), new.device("camera").mode("cpu-fp32")
     for before, after in ((old.segment_s, mode.segment_s), (old.s_per_mac, mode.s_per_mac)):
         assert after.value == pytest.approx(before.value * factor.ratio, rel=1e-5)
-        assert (after.origin, after.source, after.year) == ("fitted", "placer calibrate, 2026-11-22, plan x", 2026)
-        assert f"before: {before.value:.6g} ({before.origin}: {before.source})" in after.note
+        assert (after.origin, after.year) == ("fitted", 2026)
+        assert after.source == f"{before.source}, placer calibrate, 2026-11-22, plan x"
+        assert f"{before.value:.6g} ({before.origin}) times {factor.ratio:.6g}" in after.note
     assert mode.active_w == old.active_w
     # What nobody measured stays as it was, the other mode and the other links too.
     assert new.device("camera").mode("cpu-int8") == SITE.device("camera").mode("cpu-int8")
@@ -153,7 +155,15 @@ def test_the_new_site_has_the_new_figures_and_remembers_the_old(tmp_path: Path) 
     ratio = found(evidence)["box->gpu"].ratio
     assert slow.latency_s == pytest.approx(former.latency_s * ratio, rel=1e-5)
     assert slow.bandwidth_bps == pytest.approx(former.bandwidth_bps / ratio, rel=1e-5)
-    assert "before: 2e+07 (declared: " in slow.profile.bandwidth_up_bps.note  # type: ignore[union-attr]
+    assert "2e+07 (declared) over " in slow.profile.bandwidth_up_bps.note  # type: ignore[union-attr]
+    # Nothing of what the site said is gone.
+    written, said = (read_yaml(p, SiteError) for p in (path, DEMO))
+    assert isinstance(written, dict)
+    assert isinstance(said, dict)
+    for new_entry, old_entry in ((written["devices"][0], said["devices"][0]), (written["links"][2], said["links"][1])):
+        assert {k: new_entry.get(k) for k in old_entry if k != "both_ways"} == {
+            k: v for k, v in old_entry.items() if k != "both_ways"
+        }
     for pair in (("gpu", "box"), ("camera", "gpu"), ("gpu", "camera")):
         same, was = new.link(*pair), SITE.link(*pair)
         assert same is not None
@@ -161,6 +171,9 @@ def test_the_new_site_has_the_new_figures_and_remembers_the_old(tmp_path: Path) 
         assert (same.latency_s, same.bandwidth_bps, same.direction) == (was.latency_s, was.bandwidth_bps, was.direction)
     # From another folder the model is found too, and measured again nothing has drifted.
     again = calibrate(new, build_site(new)[0].problem, PLAN, evidence)
+    second = tmp_path / "second.yaml"
+    second.write_bytes(calibrated_site(path, second, new, again, of="plan x", day=DAY))
+    assert "; before: " in read_site(second).device("camera").mode("cpu-fp32").s_per_mac.note
     assert all(f.ratio == pytest.approx(1, abs=0.05) for f in again)
     assert not any(f.drifted for f in again)
 
