@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles import DeviceProfile, Figure, Mode, ProfileError
+from profiles import DeviceProfile, Figure, Mode, ProfileError, read_site
 from profiles.op_costs import ANY_KIND, KindCost, ModelCost, OpCosts
 from profiles.profile_file import encode_profile, read_profile
 
@@ -51,3 +51,33 @@ def test_a_file_that_is_wrong_says_where(tmp_path):
     path.write_text(text.replace("kind: any", "kind: Conv"))
     with pytest.raises(ProfileError, match="kinds has no 'any'"):
         read_profile(path, DeviceProfile)
+
+
+def test_a_site_s_time_factor_multiplies_all_seconds_and_no_watts(tmp_path):
+    (tmp_path / "box.yaml").write_bytes(encode_profile(profile({"conv": 0.5})))
+    site = """\
+format: placer.site/1.0
+name: bench
+labels: [anything]
+zones: [{name: bench, sees: anything, region: here}]
+devices:
+  - name: box
+    profile: box.yaml
+    zone: bench
+    modes: [{name: cpu-fp32-1t, time_factor: {value: 3, source: seen, origin: fitted, relative_uncertainty: 0.05}}]
+"""
+    (tmp_path / "site.yaml").write_text(site)
+    (mode,) = read_site(tmp_path / "site.yaml").devices[0].modes
+    (before,) = profile({"conv": 0.5}).modes
+    assert (mode.segment_s.value, mode.s_per_mac.value) == pytest.approx((3e-5, 3e-11))
+    assert mode.s_per_mac.relative_uncertainty == 0.05
+    assert mode.active_w == before.active_w
+    assert mode.op_costs.source == "a test, seen"
+    assert mode.op_costs.s_per_boundary_byte == pytest.approx(3e-10)
+    assert mode.op_costs.model("12e34", {"x": (1, 3)}).seconds == {"conv": 1.5}
+    assert mode.op_costs.kind("Conv").seconds(1e6, 1.0) == pytest.approx(
+        3 * before.op_costs.kind("Conv").seconds(1e6, 1.0)
+    )
+    (tmp_path / "site.yaml").write_text(site.replace("value: 3", "value: 0"))
+    with pytest.raises(ProfileError, match=r"modes\[0\]\.time_factor: time_factor is 0"):
+        read_site(tmp_path / "site.yaml")
