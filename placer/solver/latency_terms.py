@@ -36,19 +36,22 @@ def add_latency(flow: FlowRelaxation) -> None:
     for d in flow.index.source_devices:
         wait = flow.problem.devices[d].wait_w * flow.scale.energy / flow.scale.time
         if wait:
-            idle: Terms = dict(flow.latency)
+            # Idle seconds >= latency - seconds at work; a variable, so that no joules are ever taken off again.
+            idle = flow.parent.amount()
+            longer: Terms = {idle: 1.0}
+            add_to(longer, flow.latency.items(), -1.0)
             for v in range(flow.index.size):
                 add_to(
-                    idle,
+                    longer,
                     [
-                        (x, -o.seconds * flow.scale.time)
+                        (x, o.seconds * flow.scale.time)
                         for x, o in zip(flow.x[v], flow.index.options[v], strict=True)
                         if o.device == d
                     ],
                 )
-                add_to(idle, flow.begun[v].get(d, {}).items(), -flow.problem.devices[d].segment_s * flow.scale.time)
-            flow.parent.row(idle, lower=0.0)
-            add_to(flow.energy[d], idle.items(), wait)
+                add_to(longer, flow.begun[v].get(d, {}).items(), flow.problem.devices[d].segment_s * flow.scale.time)
+            flow.parent.row(longer, lower=0.0)
+            add_to(flow.energy[d], [(idle, 1.0)], wait)
 
 
 def _paths(flow: FlowRelaxation, v: int) -> None:

@@ -25,11 +25,25 @@ if TYPE_CHECKING:
 
 Backend = Literal["highs", "scip", "cp-sat"]
 
+_MOST_PAIRS = 50_000
+"""Pairs of options, over all edges, up to which the model is worth building: it has a variable for each."""
+
 _LARGEST_AMOUNT = 1e14
 """No time or memory in the units of `placer.solver.relaxation` is above this; sums stay within 64 bits."""
 
 _ROUNDING = 1e-6
 """What a bound loses to the solver's rounding, where the objective is some 1,000."""
+
+
+def is_small(index: ProblemIndex) -> bool:
+    """Whether a problem is small enough for the MILP to be worth building."""
+    pairs = sum(
+        len(flow.options[u]) * len(flow.options[v])
+        for flow in index.flows
+        for v in range(flow.size)
+        for u in flow.predecessors[v]
+    )
+    return pairs <= _MOST_PAIRS
 
 
 class _Incumbent:
@@ -124,6 +138,8 @@ def search(
             relaxation.aim(worth)
             limit_s = left_s if proving else left_s - time_limit_s / 2
             result = _solve(relaxation.model, backend, limit_s, gap, seed, presolve=believe or not proving)
+            if result is None:
+                break
             rounds += 1
             reason = result.termination.reason
             if reason in (mathopt.TerminationReason.INFEASIBLE, mathopt.TerminationReason.INFEASIBLE_OR_UNBOUNDED):
@@ -172,8 +188,8 @@ _SOLVERS = {
 
 def _solve(
     model: mathopt.Model, backend: Backend, limit_s: float, gap: float, seed: int, *, presolve: bool
-) -> mathopt.SolveResult:
-    """Solve in a thread, so that Ctrl-C is answered at once and not when the solver returns."""
+) -> mathopt.SolveResult | None:
+    """Solve in a thread, so that Ctrl-C is answered at once and not when the solver returns; None if it refuses."""
     parameters = mathopt.SolveParameters(
         relative_gap_tolerance=gap / 10,
         absolute_gap_tolerance=0.0,
@@ -191,9 +207,13 @@ def _solve(
             }
         )
     elif backend == "cp-sat":
-        # Its variables are whole numbers up to this bound; what is longer than the horizon needs room above it.
+        # Its variables are whole numbers up to this bound. Its presolve of the MILP works with tolerances and is a
+        # matter apart from its presolve of the whole numbers.
         parameters.cp_sat = sat_parameters_pb2.SatParameters(
-            num_workers=1, linearization_level=2, mip_max_bound=_LARGEST_AMOUNT
+            num_workers=1,
+            linearization_level=2,
+            mip_max_bound=_LARGEST_AMOUNT,
+            mip_presolve_level=2 if presolve else 0,
         )
     results: list[mathopt.SolveResult] = []
     failures: list[BaseException] = []
@@ -209,5 +229,8 @@ def _solve(
     while thread.is_alive():
         thread.join(0.2)
     if failures:
+        if backend == "cp-sat" and isinstance(failures[0], Exception):
+            # It refuses models whose sums might not fit its integers; what MathOpt makes of the refusal varies.
+            return None
         raise failures[0]
     return results[0]

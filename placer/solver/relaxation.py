@@ -7,12 +7,14 @@ docs/formulation.md: x for options, z for pairs of options, y for tensors sent, 
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
 from ortools.math_opt.python import mathopt
 
 from placer.objective import TOTALS, factors
+from placer.solver.alike import alike
 from placer.solver.flow_relaxation import FlowRelaxation
 from placer.solver.scale import to_thousand
 from placer.solver.terms import SLACK, Terms, add_to
@@ -46,6 +48,9 @@ class Relaxation:
             FlowRelaxation(self, f, horizon_s if f.flow.deadline_s is None else min(horizon_s, f.flow.deadline_s))
             for f in index.flows
         ]
+        if whole:
+            # HiGHS and SCIP see for themselves which variables are alike, and do worse with these rows.
+            self._order_alike()
         self._switch_on()
         self._memory()
         self._utilization()
@@ -62,6 +67,9 @@ class Relaxation:
         """Factor between the model's objective and the problem's."""
         self._goal = self.model.add_linear_constraint(lb=-math.inf, ub=math.inf, name="better than the incumbent")
         self.aim(math.inf)
+        if whole:
+            for variable in self.model.variables():
+                variable.integer = True
 
     def amount(self) -> mathopt.Variable:
         """Make a variable for a quantity, a time or bytes; the others are 0 or 1 wherever the options are."""
@@ -125,11 +133,12 @@ class Relaxation:
         if scale != self.objective_scale:
             self.objective_scale = scale
             for variable, coefficient in self.objective.items():
-                scaled = min(coefficient * scale, _LARGEST)
+                rounded = self.whole and variable in self._amounts
+                # An amount of the horizon's length is some 1e9: at 1 it is out of the question too.
+                scaled = min(coefficient * scale, 1.0 if rounded else _LARGEST)
                 self.model.objective.set_linear_coefficient(variable, scaled)
-                # Of a small multiple of a rounded amount nothing can be said in whole numbers; 0 is less.
-                stays = not self.whole or variable not in self._amounts or scaled == 1.0
-                self._goal.set_coefficient(variable, scaled if stays else 0.0)
+                # Of a fraction of a rounded amount nothing can be said in whole numbers; 0 is less.
+                self._goal.set_coefficient(variable, 0.0 if rounded and scaled != 1.0 else scaled)
         self._goal.upper_bound = worth * scale
 
     def choices(self, values: Mapping[mathopt.Variable, float]) -> tuple[Choice, ...]:
@@ -138,6 +147,29 @@ class Relaxation:
             tuple(max(range(len(xs)), key=lambda o, xs=xs: values.get(xs[o], 0.0)) for xs in flow.x)  # type: ignore[misc]
             for flow in self.flows
         )
+
+    def _order_alike(self) -> None:
+        """x_vo <= any_u,c for o on d, ops u before v, and c the device before d of those alike: taken in order.
+
+        any_v,d <= any_u,d + sum_{o on d} x_vo with u the op right before v; a first op has none before it.
+        """
+        for devices in alike(self.index):
+            taken: dict[int, mathopt.Variable] = {}
+            for flow in self.flows:
+                for v in flow.index.topological:
+                    here = {d: flow.on_device(v, d) for d in devices}
+                    if not any(here.values()):
+                        continue
+                    for before, d in itertools.pairwise(devices):
+                        for x in here[d]:
+                            self.row({x: 1.0, **({taken[before]: -1.0} if before in taken else {})}, upper=0.0)
+                    for d in devices[:-1]:
+                        any_ = self.model.add_variable(lb=0.0, ub=1.0)
+                        terms: Terms = {any_: 1.0, **dict.fromkeys(here[d], -1.0)}
+                        if d in taken:
+                            terms[taken[d]] = -1.0
+                        self.row(terms, upper=0.0)
+                        taken[d] = any_
 
     def _switch_on(self) -> None:
         """On_d >= sum_{o on d, s > 0} x_vo: a device that works is on and pays its idle power."""

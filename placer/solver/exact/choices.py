@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from placer.solver.exact.rows import Array
 
 
+_CUT_OPS = 50_000
+"""Ops that are measured, over all pairs of places, when one block's plain cuts are; about 20 us each."""
+
+
 @dataclass(frozen=True, slots=True)
 class BlockChoices:
     """Ways to run a block between two given places, none better than another in every row."""
@@ -91,6 +95,8 @@ class ChoiceFinder:
         firsts = range(count) if b.entry == NOWHERE else (a,)
         lasts = range(count) if b.exit == NOWHERE else (z,)
         inner = list(b.inner)
+        # Each measurement takes time in proportion to the block's size: of large blocks only some cuts are measured.
+        step = 1 + (len(inner) * count) ** 2 // _CUT_OPS
         found = []
         allowed, open_ = np.isfinite(bound.prices.op), np.isfinite(bound.prices.blocked)
         for p in firsts:
@@ -99,7 +105,7 @@ class ChoiceFinder:
                 stops = [s for s, end in ((a, b.entry), (p, 0), (q, 0), (z, b.exit)) if end != NOWHERE]
                 if not all(open_[s, t] for i, s in enumerate(stops) for t in stops[i + 1 :]):
                     continue
-                for k in range(len(inner) + 1) if p != q else (0,):
+                for k in range(0, len(inner) + 1, step) if p != q else (0,):
                     places = (p,) * k + (q,) * (len(inner) - k)
                     if not allowed[inner, places].all():
                         continue

@@ -17,7 +17,9 @@ _ROUNDS = 3
 _NUDGE = 1e-6
 
 
-def raise_bound(at: Callable[[Array], Bound], start: Array, limit: Array, enough: float) -> Bound:
+def raise_bound(
+    at: Callable[[Array], Bound], start: Array, limit: Array, enough: float, stop: Callable[[], bool]
+) -> Bound:
     """Raise the bound by choosing multipliers, from `start` on, until it is at least `enough` or as high as it gets.
 
     Parameters
@@ -30,13 +32,15 @@ def raise_bound(at: Callable[[Array], Bound], start: Array, limit: Array, enough
         (R,) the rows' limits, for the scale of the multipliers.
     enough
         No need to go higher.
+    stop
+        Asked before each row; true ends the work.
     """
     best = at(start)
     rows = len(start)
     for _ in range(_ROUNDS):
         before = best.value
         for r in range(1, rows):
-            if not np.isfinite(best.value) or best.value >= enough:
+            if not np.isfinite(best.value) or best.value >= enough or stop():
                 return best
             best = _along(at, best, r, abs(float(limit[r])), enough)
         if rows <= 2 or best.value - before <= 1e-7 * abs(best.value):

@@ -122,7 +122,7 @@ class NodeSolver:
         device = self._dear(at, start, cutoff, charges)
         if device is not None:
             return NodeResult(-np.inf, None, np.inf, start, 0, device=device)
-        bound = raise_bound(at, start, limit, cutoff)
+        bound = raise_bound(at, start, limit, cutoff, self.stop)
         if bound.value >= cutoff or self._impossible(room, spent):
             value = bound.value if bound.value >= cutoff else np.inf
             return NodeResult(value, None, np.inf, bound.multipliers, 0)
@@ -216,6 +216,8 @@ class NodeSolver:
         """Whether some row alone cannot keep its limit."""
         n = self.numbers
         for r in range(1, n.rows.count):
+            if self.stop():
+                break
             unit = np.zeros(n.rows.count)
             unit[r] = 1.0
             if self.bounder.at(room, unit, spent).value > 0:

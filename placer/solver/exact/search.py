@@ -4,9 +4,10 @@ Each part of the search is solved by `placer.solver.exact.node`, and what it fin
 the referee's value is above the part's bound, or a rule is broken, the part is split by the first of these that
 applies: an undecided item that the choice uses (pay it at once, or do without it); a memory that only the largest
 workspace exceeds (reserve that much, or do without ops that work with as much); a colocated group (one part per
-device); an op's place (keep it, or forbid it). Every split covers the part, so the least bound is the flow's. Where
-the cheapest way of a part's bound switches on a device that costs much of what is left to prove, the part is split
-by it at once, before any way is listed.
+device); an op's place (keep it, or forbid it). Every split covers the part, so the least bound is the flow's; of parts
+that differ by the names of devices alone one stands for all (`placer.solver.exact.orbits`). Where the cheapest way of
+a part's bound switches on a device that costs much of what is left to prove, the part is split by it at once, before
+any way is listed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from placer.solver.exact.bound import Bounder
 from placer.solver.exact.measure import BlockMeter
 from placer.solver.exact.node import NodeSolver
 from placer.solver.exact.numbers import with_rows
+from placer.solver.exact.orbits import Orbits
+from placer.solver.exact.part import Part
 from placer.solver.exact.prices import Room
 from placer.solver.exact.rows import SLACK
 from placer.solver.exact.structure import NOWHERE, Block
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from placer.evaluate import Evaluation
+    from placer.index import Choice
     from placer.solver.exact.node import NodeResult
     from placer.solver.exact.numbers import Flags, FlowNumbers
     from placer.solver.exact.rows import Array
@@ -39,17 +43,6 @@ _ENOUGH = 0.25
 """Share of the gap by which a part's bound may stay below the best choice."""
 _NODE_GAP = 0.2
 """Share of it by which the bound may stay below the part's own best way: less, so that such a part is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of the search: what may still be chosen, and the items it pays for."""
-
-    room: Room
-    paid_devices: frozenset[int] = frozenset()
-    paid_links: frozenset[int] = frozenset()
-    workspaces: tuple[tuple[int, float], ...] = ()
-    """(device, bytes) of memory that is kept free for the largest workspace there."""
 
 
 @dataclass(slots=True)
@@ -70,6 +63,7 @@ class Search:
     _queue: list[tuple[float, int, Part, Array]] = field(default_factory=list)
     _pushed: int = 0
     _meter: BlockMeter = field(init=False)
+    _known_orbits: Orbits | None = None
 
     def __post_init__(self) -> None:
         # The whole flow as one block: what a choice adds to every row.
@@ -77,9 +71,23 @@ class Search:
         self._meter = BlockMeter(self.numbers, whole)
 
     @property
+    def _orbits(self) -> Orbits:
+        """Made when something is split, which is rare."""
+        if self._known_orbits is None:
+            self._known_orbits = Orbits(self.numbers)
+        return self._known_orbits
+
+    @property
     def bound(self) -> float:
         """Lower bound of the objective over everything not refuted; infinite where nothing is feasible."""
         return min([self._closed, self.objective, *(value for value, *_ in self._queue[:1])])
+
+    def offer(self, choice: Choice) -> Evaluation:
+        """Judge a choice and keep it if it is allowed and better than what was found."""
+        judged = evaluate(self.numbers.index, (choice,))
+        if judged.feasible and judged.objective < self.objective:
+            self.choice, self.objective = choice, judged.objective
+        return judged
 
     def run(self) -> None:
         """Search until the bound meets what was found, or until told to stop."""
@@ -162,9 +170,7 @@ class Search:
                 self._split_op(part, bound, result, None)
             return None
         choice = self.numbers.choice_of(np.array(result.places))
-        judged = evaluate(self.numbers.index, (choice,))
-        if judged.feasible and judged.objective < self.objective:
-            self.choice, self.objective = choice, judged.objective
+        judged = self.offer(choice)
         if bound >= self._enough():
             self._close(bound)
             return None
@@ -216,7 +222,9 @@ class Search:
     def _split_device(self, part: Part, bound: float, result: NodeResult, device: int) -> None:
         """Pay for a device, or do without it."""
         n = self.numbers
-        available = part.room.available & ~((n.device_of == device)[None, :] & (n.seconds > 0))
+        # Who uses a device that is alike might as well use this one.
+        same = self._orbits.devices(part, device)
+        available = part.room.available & ~(np.isin(n.device_of, same)[None, :] & (n.seconds > 0))
         self._push(bound, replace(part, paid_devices=part.paid_devices | {device}), result.multipliers)
         self._push_within(part, bound, result, available)
 
@@ -261,7 +269,7 @@ class Search:
         for group in flow.flow.colocate:
             ops = [flow.position[name] for name in group]
             if len({int(n.device_of[result.places[v]]) for v in ops}) > 1:
-                for d in range(len(n.index.devices)):
+                for d in self._orbits.first(part):
                     available = part.room.available.copy()
                     available[ops] &= n.device_of == d
                     if available[ops].any(axis=1).all():
@@ -280,7 +288,7 @@ class Search:
             return
         here = np.arange(len(n.places))
         if result.split is not None and (found is None or found[1].feasible):
-            for place in np.flatnonzero(part.room.available[result.split]):
+            for place in self._orbits.first_places(part, np.flatnonzero(part.room.available[result.split])):
                 self._push_with(part, bound, result, result.split, here == place)
             return
         if found is None:
@@ -289,8 +297,8 @@ class Search:
         else:
             v = self._suspect(freedom, *found)
             p = found[0][v]
-        for keep in (True, False):
-            self._push_with(part, bound, result, v, (here == p) == keep)
+        self._push_with(part, bound, result, v, here == p)
+        self._push_with(part, bound, result, v, ~np.isin(here, self._orbits.places(part, p)))
 
     def _push_with(self, part: Part, bound: float, result: NodeResult, v: int, allowed: Flags) -> None:
         """Push the part in which op v has only the allowed places."""
@@ -307,11 +315,9 @@ class Search:
         if not part.room.available.any(axis=1).all():
             return
         choice = self.numbers.choice_of(np.argmax(part.room.available, axis=1))
-        judged = evaluate(self.numbers.index, (choice,))
+        judged = self.offer(choice)
         if judged.feasible:
             self._close(judged.objective)
-            if judged.objective < self.objective:
-                self.choice, self.objective = choice, judged.objective
 
     def _suspect(self, freedom: Array, places: tuple[int, ...], judged: Evaluation) -> int:
         """Pick the op whose place to decide: the largest on a device whose memory is exceeded, or the freest."""

@@ -95,9 +95,7 @@ def solve_flow(
     )
     search.rows = rows
     if start is not None:
-        known = evaluate(index, (start,))
-        if known.feasible:
-            search.choice, search.objective = start, known.objective
+        search.offer(start)
     interrupted = False
     try:
         search.run()
