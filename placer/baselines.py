@@ -38,30 +38,25 @@ def _prefix(flow: FlowIndex, count: int, first: int, second: int) -> Choice | No
 def _in_one_mode(flow: FlowIndex, ops: range, device: int) -> Choice | None:
     """Choose options of some ops on a device: all of the mode with the least joules, for each change costs a segment.
 
-    Where no mode can run them all, each op takes its cheapest; None if an op has no option there.
+    Where no mode can run them all, as those of different stages, ops of equal modes take one; None if an op has no
+    option there.
     """
-    totals: dict[int, float] = {}
-    cheapest: list[int] = []
     of_mode: list[dict[int, int]] = []
     for v in ops:
         options = flow.options[v]
-        if flow.is_endpoint[v]:
-            cheapest.append(0)
-            of_mode.append({})
-            continue
         here = {option.mode: o for o, option in enumerate(options) if option.device == device}
-        if not here:
+        if not here and not flow.is_endpoint[v]:
             return None
-        cheapest.append(min(here.values(), key=lambda o, options=options: (options[o].joules, options[o].seconds)))  # type: ignore[misc]
-        of_mode.append(here)
-    for mode in set.intersection(*(set(here) for here in of_mode if here)) if any(of_mode) else set():
-        totals[mode] = fsum(
-            flow.share[v] * flow.options[v][here[mode]].joules for v, here in zip(ops, of_mode, strict=True) if here
-        )
-    if not totals:
-        return tuple(cheapest)
-    best = min(sorted(totals), key=lambda mode: totals[mode])
-    return tuple(here[best] if here else 0 for here in of_mode)
+        of_mode.append({} if flow.is_endpoint[v] else here)
+    working = [here for here in of_mode if here]
+    common = set.intersection(*(set(here) for here in working)) if working else set()
+    totals: defaultdict[frozenset[int], defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
+    groups = [frozenset(common or here) for here in of_mode]
+    for v, here, group in zip(ops, of_mode, groups, strict=True):
+        for mode in group & here.keys():
+            totals[group][mode] += flow.share[v] * flow.options[v][here[mode]].joules
+    best = {group: min(sorted(of_group), key=of_group.__getitem__) for group, of_group in totals.items()}
+    return tuple(here[best[group]] if here else 0 for here, group in zip(of_mode, groups, strict=True))
 
 
 @dataclass(frozen=True, slots=True, order=True)

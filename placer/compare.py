@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from placer.messages import released_by
+from placer.messages import conditions_of, released_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     kind, name, where
         A segment on a device, a hop over "a -> b", or the flow as its client sees it.
     planned_s
-        What the plan says, of the devices and links that the profiles describe.
+        What the plan says, of the devices and links that the profiles describe; None for requests that a condition
+        ended on the way, which the plan has no time for.
     predicted_s
         What the parts measured alone say, of the machines the agents run on; None where not rehearsed.
     measured_s, measured_p90_s
@@ -40,7 +41,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["segment", "hop", "flow"]
     name: str
     where: str
-    planned_s: float
+    planned_s: float | None
     predicted_s: float | None
     measured_s: float
     measured_p90_s: float
@@ -63,7 +64,8 @@ def compare(plan: Plan, flow: str, measured: Measured, rehearsal: Rehearsal | No
     Returns
     -------
     tuple of Row
-        Segments and hops in the order of the plan, the flow last.
+        Segments and hops in the order of the plan, the flow last: of requests that went all the way, and of those
+        that a condition ended before.
     """
     flow_plan = plan.flow(flow)
     seconds: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
@@ -88,9 +90,26 @@ def compare(plan: Plan, flow: str, measured: Measured, rehearsal: Rehearsal | No
                 _row("hop", after or "inputs", f"{source} -> {target}", planned_s, predicted_s, seconds[key], size[key])
             )
     predicted_s = rehearsal.latency_s + rehearsal.client_s if rehearsal else None
-    latencies = [p.latency_s for p in measured.passages]
-    rows.append(_row("flow", flow, "client", flow_plan.latency_s, predicted_s, latencies, 0))
+    whole, part = _by_way(plan, flow, measured)
+    if whole:
+        rows.append(_row("flow", flow, "client", flow_plan.latency_s, predicted_s, whole, 0))
+    if part:
+        rows.append(_row("flow", f"{flow}, in part", "client", None, None, part, 0))
     return tuple(rows)
+
+
+def _by_way(plan: Plan, flow: str, measured: Measured) -> tuple[list[float], list[float]]:
+    """Part the latencies of requests that went all the way from those of requests that a condition ended before."""
+    conditions = conditions_of(plan, flow)
+    if not conditions:
+        return [p.latency_s for p in measured.passages], []
+    sessions = {s.name for s in plan.flow(flow).segments if not conditions.issuperset(s.ops)}
+    ran: defaultdict[str, set[str]] = defaultdict(set)
+    for o in measured.observations:
+        if o.kind == "segment":
+            ran[o.request].add(o.segment)
+    whole = [p.latency_s for p in measured.passages if ran[p.request_id] >= sessions]
+    return whole, [p.latency_s for p in measured.passages if not ran[p.request_id] >= sessions]
 
 
 def _hops(plan: Plan, flow: str) -> Mapping[tuple[str, str, str], float]:
@@ -107,7 +126,7 @@ def _row(
     kind: Literal["segment", "hop", "flow"],
     name: str,
     where: str,
-    planned_s: float,
+    planned_s: float | None,
     predicted_s: float | None,
     seconds: list[float],
     size: int,

@@ -27,14 +27,19 @@ def released_by(plan: Plan, flow: str) -> dict[str, str]:
         By tensor, the segment that makes it; the condition that lets it go on; ``""`` for data of the flow's source.
     """
     segment_of = {op: s.name for s in plan.flow(flow).segments for op in s.ops}
-    conditions = {
-        condition_op(model.stage, tensor)
-        for model in plan.models
-        if model.flow == flow and model.when is not None
-        for tensor in model.reads
-    }
+    conditions = conditions_of(plan, flow)
     (problem_flow,) = (f for f in plan.problem.flows if f.name == flow)
     return {
         t.name: "" if t.producer == SOURCE else t.producer if t.producer in conditions else segment_of[t.producer]
         for t in problem_flow.tensors
     }
+
+
+def conditions_of(plan: Plan, flow: str) -> frozenset[str]:
+    """Name the ops of a flow that are conditions and not of a model."""
+    return frozenset(
+        condition_op(model.stage, tensor)
+        for model in plan.models
+        if model.flow == flow and model.when is not None
+        for tensor in model.reads
+    )

@@ -78,7 +78,8 @@ def read_flow(flow: Flow, directory: Path, *, progress: Callable[[str], None] | 
         except ProblemError as error:
             if flow.plain:
                 raise
-            raise ProblemError(f"flow {flow.name!r}, stage {stage.name!r}: {error}") from None
+            reads = ", ".join(f"{tensor}: {origin}" for tensor, origin in stage.reads.items())
+            raise ProblemError(f"flow {flow.name!r}, stage {stage.name!r}, reads {{{reads}}}: {error}") from None
         # Before a later stage is refused for a shape that does not follow from a name that is wrong.
         check_reads(flow, stage, graph)
         shapes |= {stage.reads[t.name]: t.shape for t in graph.inputs if t.name in stage.reads}

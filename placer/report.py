@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from placer.build import is_endpoint
+from placer.messages import conditions_of
 from placer.objective import UNITS, per_inference
 from placer.pauses import pauses
 
@@ -152,7 +153,7 @@ def _segments(plan: Plan) -> Table:
             table.add_row(
                 flow.name,
                 s.device,
-                f"{_short(s.ops[0])} ... {_short(s.ops[-1])}" if len(s.ops) > 1 else _short(s.ops[0]),
+                _runs(plan, flow.name, s.ops),
                 str(len(s.ops)),
                 amount(s.seconds, "s"),
                 f"+{amount(s.start_s, 's')}",
@@ -163,6 +164,16 @@ def _segments(plan: Plan) -> Table:
             flow.name, "", "result at the sink", "", "", f"+{amount(flow.latency_s, 's')}{limit}", "", end_section=True
         )
     return table
+
+
+def _runs(plan: Plan, flow: str, ops: Sequence[str]) -> str:
+    """Name what a segment runs by its first and last op, of which stage if the flow has several, and its conditions."""
+    conditions = conditions_of(plan, flow)
+    inside = [op for op in ops if op not in conditions]
+    stages = sum(model.flow == flow for model in plan.models)
+    text = f"{inside[0].partition('/')[0]}: " if inside and stages > 1 else ""
+    text += " ... ".join(_short(op) for op in ([inside[0], inside[-1]] if len(inside) > 1 else inside))
+    return ", ".join(filter(None, [text, *(op for op in ops if op in conditions)]))
 
 
 def _producer(plan: Plan, flow: str, tensor: str) -> str:
@@ -240,10 +251,11 @@ def run_table(rows: Sequence[Row]) -> Table:
     rehearsed = any(r.predicted_s is not None for r in rows)
     names = ["what", "name", "where", "carries", "planned"] + (["predicted here"] if rehearsed else [])
     names += ["measured here", "p90"] + (["error"] if rehearsed else [])
-    count = rows[-1].requests
+    count = sum(r.requests for r in rows if r.kind == "flow")
     table = _table(f"Measured over {count} request{'s' if count != 1 else ''}", *names, right=names[3:])
     for r in rows:
-        cells = [r.kind, r.name, r.where, size(r.bytes) if r.bytes else "", amount(r.planned_s, "s")]
+        planned = "-" if r.planned_s is None else amount(r.planned_s, "s")
+        cells = [r.kind, r.name, r.where, size(r.bytes) if r.bytes else "", planned]
         if rehearsed:
             cells.append("-" if r.predicted_s is None else amount(r.predicted_s, "s"))
         cells += [amount(r.measured_s, "s"), amount(r.measured_p90_s, "s")]

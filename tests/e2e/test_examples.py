@@ -14,6 +14,7 @@ import pytest
 from examples.cascade_models import page_gate, shrink
 from placer import demo_data
 from placer.assign import assign, load_models
+from placer.compare import compare
 from placer.demo_data.png import read_png
 from placer.demo_data.preprocess import preprocess
 from placer.deploy import deploy, run
@@ -113,6 +114,8 @@ def test_the_cascade_classifies_pages_and_leaves_an_empty_desk_alone():
     assert [ran["segment", name] for name in cameras] == [7, 7, 4]
     assert ran["segment", deployment.assignments["gpu"].segments[0].name] == 4
     assert sum(count for (kind, _), count in ran.items() if kind == "hop") == 8
+    flows = [(row.name, row.requests, row.planned_s) for row in compare(plan, "sort", measured) if row.kind == "flow"]
+    assert flows == [("sort", 4, plan.flow("sort").latency_s), ("sort, in part", 3, None)]
 
 
 def test_the_cascade_s_models_are_what_their_script_writes():

@@ -106,7 +106,7 @@ def test_a_plain_flow_keeps_its_model_s_names_on_the_wire(tmp_path):
         (
             (SHRINK, replace(GATE, reads={"small": "frame"}), NET),
             (),
-            r"flow 'look', stage 'gate'.*\[1, 3, 8, 8\]",
+            r"flow 'look', stage 'gate', reads {small: frame}: .*\[1, 3, 8, 8\]",
         ),
         ((SHRINK, GATE, NET), ("net/z",), r"flow 'look': outputs: .*net.onnx has no output 'z'"),
         (
@@ -117,7 +117,7 @@ def test_a_plain_flow_keeps_its_model_s_names_on_the_wire(tmp_path):
         (
             (SHRINK, replace(GATE, model="none.tflite"), NET),
             (),
-            r"flow 'look', stage 'gate': .*none.tflite.*No such file",
+            r"flow 'look', stage 'gate', reads {small: shrink.small}: .*none.tflite.*No such file",
         ),
         (
             (SHRINK, replace(NET, when=When(tensor="shrink/small", element=0, at_least=0, share=1))),

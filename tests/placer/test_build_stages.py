@@ -1,0 +1,159 @@
+"""From stages to a problem: modes that keep stages apart, conditions and where they go, sinks by share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from placer import rules
+from placer.build import CONDITION_MODE, SINK, SOURCE, build, is_endpoint
+from placer.costs import Cost, CostTable
+from placer.errors import ProblemError
+from placer.solve import solve
+from profiles import Declassify, Site, Zone
+from tests.placer import stages as small
+from tests.placer.test_build import site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from placer.build import Built
+    from placer.flow_graph import FlowGraph
+    from profiles import Flow
+
+# Device to (seconds, joules) of one op, by stage; a stage that names no device can run nowhere.
+EVERYWHERE = {"camera": ("slow", 0.001, 0.001), "server": ("cpu-fp32", 0.001, 0.001)}
+
+
+def costs(graph: FlowGraph, where: dict[str, dict[str, tuple[str, float, float]]]) -> dict[str, CostTable]:
+    return {
+        stage: CostTable(
+            rows={
+                (op.name, device, mode): Cost(
+                    seconds=seconds, joules=joules, origin="fitted", source="s", relative_uncertainty=None
+                )
+                for op in model.ops
+                for device, (mode, seconds, joules) in where.get(stage, EVERYWHERE).items()
+            }
+        )
+        for stage, model in graph.stages.items()
+    }
+
+
+def plant(flow: Flow) -> Site:
+    """A camera and a server that may see everything, joined both ways; the flow of `tests.placer.stages`."""
+    trusted = (Zone(name="floor", sees="personal", region="eu"), Zone(name="cloud", sees="personal", region="eu"))
+    return site(zones=trusted, flows=(flow,))
+
+
+def built(folder: Path, flow: Flow | None = None, where: dict | None = None) -> Built:
+    flow = small.flow() if flow is None else flow
+    graph = small.joined(folder, flow.stages, flow.outputs)
+    return build(plant(flow), {"look": graph}, {"look": costs(graph, where or {})})
+
+
+def test_each_stage_has_modes_of_its_own_so_that_no_segment_holds_two(tmp_path):
+    (flow,) = built(tmp_path).problem.flows
+    modes = {op.name: {(o.device, o.mode) for o in op.options} for op in flow.ops}
+    assert modes["shrink/pool"] == {("camera", "slow (shrink)"), ("server", "cpu-fp32 (shrink)")}
+    assert modes["gate/mean_0"] == {("camera", "slow (gate)"), ("server", "cpu-fp32 (gate)")}
+    # A condition goes with the stage whose number it looks at.
+    assert modes["when net/x"] == modes["gate/mean_0"]
+    plan = solve(built(tmp_path).problem)
+    assert [{op.partition("/")[0] for op in s.ops} for s in plan.flow("look").segments] == [
+        {"shrink"}, {"gate", "when net"}, {"net"},
+    ]  # fmt: skip
+
+
+def test_a_device_that_cannot_run_the_tested_stage_can_still_look_at_its_number(tmp_path):
+    (flow,) = built(tmp_path, where={"gate": {"server": EVERYWHERE["server"]}}).problem.flows
+    (condition,) = (op for op in flow.ops if op.name == "when net/x")
+    assert {(o.device, o.mode, o.seconds, o.joules) for o in condition.options} == {
+        ("camera", CONDITION_MODE, 0.0, 0.0), ("server", "cpu-fp32 (gate)", 0.0, 0.0),
+    }  # fmt: skip
+
+
+def test_outputs_of_different_shares_have_sinks_of_their_own(tmp_path):
+    (flow,) = built(tmp_path, small.flow(outputs=("net/y", "gate/score"))).problem.flows
+    shares = {op.name: op.share for op in flow.ops}
+    assert [name for name in shares if is_endpoint(name)] == [SOURCE, SINK, f"{SINK} 0.25"] or [
+        name for name in shares if is_endpoint(name)
+    ] == [SOURCE, f"{SINK} 0.25", SINK]
+    assert (shares[SOURCE], shares[SINK], shares[f"{SINK} 0.25"]) == (1.0, 1.0, 0.25)
+    assert {t.name: t.consumers for t in flow.tensors}["net/y"] == (f"{SINK} 0.25",)
+    # Where all come as seldom, there is one.
+    (flow,) = built(tmp_path).problem.flows
+    assert {op.name: op.share for op in flow.ops if is_endpoint(op.name)} == {SOURCE: 1.0, SINK: 0.25}
+    assert {op.name: op.share for op in flow.ops}["when net/x"] == 1.0
+
+
+def test_joules_count_shares_and_the_deadline_holds_on_the_longest_path(tmp_path):
+    only_camera = {stage: {"camera": ("slow", 0.001, 0.001)} for stage in ("shrink", "gate", "net")}
+    made = built(tmp_path, where=only_camera)
+    plan = solve(made.problem)
+    camera = made.problem.devices[0]
+    flow = plan.flow("look")
+    # Two ops of the first stage, one of the gate, and a quarter of three of the net; so too its segment's start.
+    computed_j = 0.001 * (2 + 1 + 0.25 * 3)
+    assert flow.energy_j == pytest.approx(computed_j + camera.segment_j * 2.25)
+    assert flow.latency_s == pytest.approx(6 * 0.001 + 3 * camera.segment_s)
+    late = msgspec.structs.replace(made.problem.flows[0], deadline_s=flow.latency_s * 0.99)
+    refused = msgspec.structs.replace(made.problem, flows=(late,))
+    with pytest.raises(Exception, match=rules.deadline("look")):
+        solve(refused)
+
+
+def test_data_are_held_back_where_they_are_unless_the_deadline_has_them_sent_ahead(tmp_path):
+    """The gate runs on the server and the net too; the picture's bytes are dear, and its way is long."""
+    server = {"server": ("cpu-fp32", 1e-6, 1e-6)}
+    where = {"shrink": {"camera": ("slow", 1e-6, 1e-6)}, "gate": server, "net": server}
+    held = built(tmp_path, small.flow(sink="server"), where).problem
+    # Starts are free here: dear ones would keep the condition with the gate.
+    held = msgspec.structs.replace(
+        held,
+        devices=tuple(
+            msgspec.structs.replace(d, memory_bytes=None, segment_j=0.0, segment_s=0.0) for d in held.devices
+        ),
+    )
+    plan = solve(held)
+    assert plan.flow("look").assignment["when net/x"][0] == "camera"
+    ways = {(t.tensor, t.source, t.target) for t in plan.flow("look").transfers}
+    assert {("gate/score", "server", "camera"), ("net/x", "camera", "server")} <= ways
+    link = held.links[0]
+    spared_j = 0.75 * small.SIZE * link.energy_j_per_byte
+    hurried = msgspec.structs.replace(held.flows[0], deadline_s=plan.flow("look").latency_s - 1e-4)
+    ahead = solve(msgspec.structs.replace(held, flows=(hurried,)))
+    assert ahead.flow("look").assignment["when net/x"][0] == "server"
+    assert ("frame", "camera", "server") in {(t.tensor, t.source, t.target) for t in ahead.flow("look").transfers}
+    assert ahead.flow("look").latency_s < plan.flow("look").latency_s
+    # The score need not come back then, which is four bytes less.
+    assert ahead.objective - plan.objective == pytest.approx(spared_j - 4 * link.energy_j_per_byte)
+
+
+def test_labels_go_from_stage_to_stage_and_a_score_keeps_what_it_lets_go(tmp_path):
+    shrink, gate, net = small.STAGES
+    personal = small.flow(label="personal")
+    labels = built(tmp_path, personal).privacy["look"].labels
+    assert set(labels.values()) == {"personal"}
+    lowered = msgspec.structs.replace(shrink, declassify=(Declassify(name="r", tensor="small", to="public"),))
+    labels = built(tmp_path, small.flow((lowered, gate, net), label="personal")).privacy["look"].labels
+    assert (labels["shrink/small"], labels["gate/score"], labels["net/x"]) == ("public", "public", "personal")
+    # What is public by itself is as sensitive as the number that lets it go.
+    stages = (
+        lowered,
+        msgspec.structs.replace(shrink, name="raw"),
+        msgspec.structs.replace(gate, reads={"small": "raw/small"}),
+        msgspec.structs.replace(gate, name="behind", when=net.when),
+    )
+    labels = built(tmp_path, small.flow(stages, label="personal")).privacy["look"].labels
+    assert (labels["shrink/small"], labels["gate/score"]) == ("public", "personal")
+    assert labels["behind/small"] == labels["behind/score"] == "personal"
+
+
+def test_what_a_stage_reads_is_declassified_where_it_is_made(tmp_path):
+    shrink, gate, net = small.STAGES
+    lowered = msgspec.structs.replace(gate, declassify=(Declassify(name="r", tensor="small", to="public"),))
+    with pytest.raises(ProblemError, match=r"'small' is what the stage 'gate' reads from 'shrink/small'"):
+        built(tmp_path, small.flow((shrink, lowered, net), label="personal"))
