@@ -41,7 +41,7 @@ from runtimes.rpc import INFERENCE_SERVICE, Stub
 from runtimes.tls import CredentialFiles, Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 SIZES_BYTES = (64, 602_112, 8_388_608)
 MAX_MESSAGE_BYTES = 32 << 20
@@ -92,13 +92,13 @@ def serve_bare() -> None:
 
 
 @contextmanager
-def bare_server() -> Iterator[str]:
-    """Run ``serve_bare`` in a process of its own; gives its address."""
+def bare_server() -> Iterator[tuple[str, int]]:
+    """Run ``serve_bare`` in a process of its own; gives its address and the process's id."""
     command = [sys.executable, __file__, "--serve-bare"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None
-        yield process.stdout.readline().strip()
+        yield process.stdout.readline().strip(), process.pid
         process.stdin.close()
 
 
@@ -112,9 +112,11 @@ def certificates(folder: Path) -> tuple[CredentialFiles, Credentials]:
     return agent, Credentials(deployer)
 
 
-def put_models(address: str, credentials: Credentials | None = None) -> None:
+def put_models(
+    address: str, credentials: Credentials | None = None, *, sizes_bytes: Sequence[int] = SIZES_BYTES, epoch: int = 1
+) -> None:
     """Deploy one segment per size, each also as a flow of its own."""
-    models = {size_bytes: relu_model(size_bytes) for size_bytes in SIZES_BYTES}
+    models = {size_bytes: relu_model(size_bytes) for size_bytes in sizes_bytes}
     flows, segments = [], []
     for size_bytes, model in models.items():
         x, y = (TensorSpec(name=n, port=n, dtype="FP32", shape=(1, size_bytes // 4)) for n in ("x", "y"))
@@ -126,7 +128,7 @@ def put_models(address: str, credentials: Credentials | None = None) -> None:
         ))  # fmt: skip
     share = Assignment(
         plan="bench",
-        epoch=1,
+        epoch=epoch,
         device="bench",
         flows=tuple(flows),
         segments=tuple(segments),
@@ -138,8 +140,8 @@ def put_models(address: str, credentials: Credentials | None = None) -> None:
     with AgentClient(address, credentials=credentials, device="bench") as client:
         for sha256 in client.stage(share):
             client.put_blob(blobs[sha256])
-        client.prepare("bench", 1)
-        client.activate("bench", 1)
+        client.prepare("bench", epoch)
+        client.activate("bench", epoch)
 
 
 def request(model: str, size_bytes: int) -> Any:
@@ -190,7 +192,7 @@ def measure(calls: int, *, isolation: bool, tls: bool) -> list[dict[str, Any]]:
     """Time every size on all servers, in alternating rounds."""
     rows = []
     with (
-        bare_server() as bare_address,
+        bare_server() as (bare_address, _),
         LocalAgents(["bench"], options=["--no-isolation"]) as agents,
         open_channel(bare_address, MAX_MESSAGE_BYTES) as bare_channel,
         open_channel(agents.addresses["bench"], MAX_MESSAGE_BYTES) as agent_channel,

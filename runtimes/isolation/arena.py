@@ -63,7 +63,7 @@ class Arena:
         """Write an execution's inputs; returns what travels beside the memory."""
         return _put(self._inputs, self._input_strings, tensors)
 
-    def inputs(self, beside: bytes) -> dict[str, Array]:
+    def inputs(self, beside: bytes) -> Mapping[str, Array]:
         """Give the inputs as they stand in the memory.
 
         Raises
@@ -71,7 +71,7 @@ class Arena:
         Failed
             If what travelled beside it is not what the segment's strings take.
         """
-        return {**self._inputs, **_read_strings(self._input_strings, beside)}
+        return self._inputs | _read_strings(self._input_strings, beside) if self._input_strings else self._inputs
 
     def put_outputs(self, tensors: Mapping[str, Array]) -> bytes:
         """Write an execution's outputs; returns what travels beside the memory."""
@@ -85,8 +85,7 @@ class Arena:
         Failed
             As for ``inputs``.
         """
-        strings = _read_strings(self._output_strings, beside)
-        return {**{name: view.copy() for name, view in self._outputs.items()}, **strings}
+        return {name: view.copy() for name, view in self._outputs.items()} | _read_strings(self._output_strings, beside)
 
 
 def arena_bytes(spec: SegmentSpec) -> int:

@@ -15,6 +15,7 @@ from runtimes.isolation.limits import Limits  # noqa: TC001
 if TYPE_CHECKING:
     import socket
 
+_AT_ONCE_BYTES = 1 << 16
 _HEADER = struct.Struct("<BQQ")
 STOP = struct.Struct("<Q")
 """On a pipe of its own, since the process listens to nothing else while it runs: the execution that is to end."""
@@ -105,11 +106,16 @@ def receive(connection: socket.socket, limit_bytes: int) -> Frame:
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:
+    # Nearly always whole at once: only strings and models are longer.
+    data = connection.recv(min(size, _AT_ONCE_BYTES))
+    if len(data) == size:
+        return data
     buffer = bytearray(size)
-    view, at = memoryview(buffer), 0
-    while at < size:
+    view, at, received = memoryview(buffer), len(data), len(data)
+    view[:at] = data
+    while at < size and received:
         received = connection.recv_into(view[at:])
-        if received == 0:
-            raise EOFError("the other side is gone")
         at += received
+    if at < size:
+        raise EOFError("the other side is gone")
     return bytes(buffer)

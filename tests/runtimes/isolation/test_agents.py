@@ -208,6 +208,34 @@ def test_what_does_not_end_in_time_is_cut_off(box):
     until(lambda: not Path(f"/proc/{child}").exists(), "its segment outlived it")
 
 
+def test_more_clients_than_there_are_places_for_are_refused_at_once(box):
+    slow = [Step(name="flow/0", device="box", op="Neg", inputs=("a",), outputs=("y",), pad_to_s=1.0)]
+    deploy(plan(slow, outputs=("y",), source="box", sink="box", epoch=1, inputs=("a",)), box.addresses)
+    took_s: list[float] = []
+    refusals: list[AgentError | None] = []
+
+    def ask() -> None:
+        with AgentClient(box.addresses["box"]) as client:
+            started = time.monotonic()
+            refusals.append(_outcome(client, ONES, deadline_s=3.0))
+            took_s.append(time.monotonic() - started)
+
+    asking = [threading.Thread(target=ask) for _ in range(40)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    refused = [error for error in refusals if isinstance(error, Exhausted)]
+    assert refused
+    assert all("32 clients are waiting here; try later" in str(error) for error in refused)
+    # The rest had their turn, or none in time; nobody waited longer than he said.
+    assert all(error is None or isinstance(error, (Exhausted, DeadlineExceeded)) for error in refusals)
+    assert None in refusals
+    assert max(took_s) < 6
+    with AgentClient(box.addresses["box"]) as client:
+        until(lambda: _outcome(client, ONES) is None, "it never came back")
+
+
 def test_without_isolation_there_are_no_processes():
     with LocalAgents(["box"], options=["--no-isolation"]) as agents:
         deploy_alone(agents)
@@ -216,9 +244,9 @@ def test_without_isolation_there_are_no_processes():
         assert children(agents.process("box").pid) == {}
 
 
-def _outcome(client: AgentClient, inputs) -> AgentError | None:
+def _outcome(client: AgentClient, inputs, deadline_s: float = 5.0) -> AgentError | None:
     try:
-        got = client.infer("flow", inputs, deadline_s=5).outputs["y"]
+        got = client.infer("flow", inputs, deadline_s=deadline_s).outputs["y"]
     except AgentError as error:
         return error
     np.testing.assert_array_equal(got, -inputs["a"])
