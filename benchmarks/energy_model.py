@@ -184,6 +184,23 @@ def power_of_rate(case: Case) -> Array:
     return np.asarray(power_w * _rate(case.held) ** exponent * _column(case.held, "seconds"))
 
 
+def as_shipped(case: Case) -> Array:
+    """Return what the catalog's modes say: power by MAC rate on accelerators (`profiles.at_rate`), else constant."""
+    return power_of_rate(case) if case.series.kind == "npu" else constant_power(case)
+
+
+def static_and_dynamic(case: Case) -> Array:
+    """E = P_static x measured t + e x MAC, least squares of the relative error, neither negative."""
+    joules = _column(case.train, "joules")
+    terms = np.stack([_column(case.train, "seconds") / joules, _column(case.train, "macs") / joules], axis=1)
+    fit = np.linalg.lstsq(terms, np.ones_like(joules), rcond=None)[0]
+    if min(fit) < 0:
+        alone = [max(0.0, column.sum() / (column @ column)) for column in terms.T]
+        left = [float(np.sum((value * column - 1) ** 2)) for value, column in zip(alone, terms.T, strict=True)]
+        fit = np.array([alone[0], 0.0]) if left[0] <= left[1] else np.array([0.0, alone[1]])
+    return np.asarray(fit[0] * _column(case.held, "seconds") + fit[1] * _column(case.held, "macs"))
+
+
 def fitted_seconds(case: Case) -> Array:
     """E = P x (a + b x MAC): seconds from the catalog's fit instead of measured."""
     fit = _relative_fit(_column(case.train, "macs"), _column(case.train, "seconds"))
@@ -235,8 +252,10 @@ def joules_per_mac(case: Case) -> Array:
 
 
 ESTIMATORS: dict[str, Callable[[Case], Array]] = {
+    "measured t, P as shipped": as_shipped,
     "measured t, P constant": constant_power,
     "measured t, P by MAC rate": power_of_rate,
+    "measured t, P_static t + e MAC": static_and_dynamic,
     "t of a similar device, P constant": seconds_of_a_similar_device,
     "t = a + b MAC, P constant": fitted_seconds,
     "t = c MAC^h, P constant": power_law_seconds,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from placer.errors import ProblemError
 from placer.measure import Progress, op_seconds
 from placer.units import share_out, units_of
-from profiles import Device, Mode, Origin, compute_j
+from profiles import Device, Mode, Origin, at_rate, compute_j
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,11 +137,12 @@ def fitted(graph: ModelGraph, device: Device) -> CostTable:
         # A rate that was measured on other models is a fit when it is applied to this one.
         origin: Origin = "fitted" if per_mac.origin == "measured" else per_mac.origin
         source = _joined(per_mac.source, mode.active_w.source, device.idle_w.source)
+        busy = _busy(graph, device, mode, sum(per_mac.value * op.macs for op in graph.ops))
         for op in graph.ops:
             seconds = per_mac.value * op.macs
             rows[op.name, device.name, mode.name] = Cost(
                 seconds=seconds,
-                joules=compute_j(device, mode, seconds),
+                joules=compute_j(device, busy, seconds),
                 origin=origin,
                 source=source,
                 relative_uncertainty=_combined(per_mac.relative_uncertainty, mode.active_w.relative_uncertainty),
@@ -176,10 +177,11 @@ def profiled(graph: ModelGraph, device: Device) -> CostTable:
             units = units or units_of(graph)
             seconds = _by_kind(graph, units, known)
             origin, error = "fitted", known.unseen_relative_error
+        busy = _busy(graph, device, mode, sum(seconds[op.name] for op in graph.ops))
         for op in graph.ops:
             rows[op.name, device.name, mode.name] = Cost(
                 seconds=seconds[op.name],
-                joules=compute_j(device, mode, seconds[op.name]),
+                joules=compute_j(device, busy, seconds[op.name]),
                 origin=origin,
                 source=_joined(known.source, mode.active_w.source, device.idle_w.source),
                 relative_uncertainty=_combined(error, mode.active_w.relative_uncertainty),
@@ -214,11 +216,12 @@ def measured(
     (mode,) = modes
     times = op_seconds(graph, threads=threads, runs=runs, progress=progress)
     source = _joined(times.source, mode.active_w.source, device.idle_w.source)
+    busy = _busy(graph, device, mode, sum(times.seconds[op.name] for op in graph.ops))
     return CostTable(
         rows={
             (op.name, device.name, mode.name): Cost(
                 seconds=times.seconds[op.name],
-                joules=compute_j(device, mode, times.seconds[op.name]),
+                joules=compute_j(device, busy, times.seconds[op.name]),
                 origin="measured",
                 source=source,
                 relative_uncertainty=mode.active_w.relative_uncertainty,
@@ -226,6 +229,12 @@ def measured(
             for op in graph.ops
         }
     )
+
+
+def _busy(graph: ModelGraph, device: Device, mode: Mode, ops_s: float) -> Mode:
+    """Give a mode with the power that it takes at the rate of a whole model."""
+    seconds = mode.segment_s.value + ops_s
+    return at_rate(device, mode, sum(op.macs for op in graph.ops) / seconds) if seconds > 0 else mode
 
 
 def _fitting(graph: ModelGraph, device: Device) -> tuple[Mode, ...]:

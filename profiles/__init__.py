@@ -8,6 +8,7 @@ from profiles.device import Boundary, CostOrigin, Device, DeviceProfile, Mode, N
 from profiles.energy import (
     TransferCost,
     airtime_s,
+    at_rate,
     compute_j,
     facility_j,
     idle_w,
@@ -60,6 +61,7 @@ __all__ = [
     "When",
     "Zone",
     "airtime_s",
+    "at_rate",
     "compute_j",
     "facility_j",
     "idle_w",

@@ -45,6 +45,10 @@ class Mode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Seconds that starting one execution costs.
     s_per_mac
         Seconds for each multiply-accumulate.
+    mac_per_s, power_exponent
+        For an accelerator whose power follows how busy its arithmetic is: active_w is that at so many
+        multiply-accumulates a second of a whole model, and elsewhere P = active_w (r / mac_per_s)^power_exponent.
+        Both or none; none for constant power.
     threads
         Threads of one execution, where the figures are of a number of them; None where that is not told.
     op_costs
@@ -53,7 +57,8 @@ class Mode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Raises
     ------
     ProfileError
-        If active_w or s_per_mac is zero, the name is empty, or there are no threads.
+        If active_w, s_per_mac or mac_per_s is zero, the name is empty, there are no threads, or one of mac_per_s
+        and power_exponent stands alone.
     """
 
     name: str
@@ -61,6 +66,8 @@ class Mode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     active_w: Figure
     segment_s: Figure
     s_per_mac: Figure
+    mac_per_s: Figure | None = None
+    power_exponent: Figure | None = None
     threads: int | None = None
     op_costs: OpCosts | None = None
 
@@ -70,6 +77,10 @@ class Mode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ProfileError(f"threads is {self.threads}: give a number from 1 to {_THREADS_AT_MOST}")
         require_positive("active_w", self.active_w.value)
         require_positive("s_per_mac", self.s_per_mac.value)
+        if (self.mac_per_s is None) != (self.power_exponent is None):
+            raise ProfileError("mac_per_s and power_exponent belong together: give both or none")
+        if self.mac_per_s is not None:
+            require_positive("mac_per_s", self.mac_per_s.value)
 
 
 class Benchmark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -80,6 +80,34 @@ def compute_j(device: Device, mode: Mode, seconds: float) -> float:
     return (mode.active_w.value - device.idle_w.value) * seconds * device.pue
 
 
+def at_rate(device: Device, mode: Mode, mac_per_s: float) -> Mode:
+    """Return a mode with the power that it takes when a model runs so many multiply-accumulates a second.
+
+    ``P = P_active * (r / r_active)^g``, never below idle power; the mode itself where its power is constant. An
+    accelerator's power follows how busy its arithmetic is; r is the rate of a whole model, as g was fitted.
+
+    Parameters
+    ----------
+    device
+        Whose mode it is.
+    mode
+        With or without ``mac_per_s`` and ``power_exponent``.
+    mac_per_s
+        Multiply-accumulates of a model over its seconds.
+
+    Raises
+    ------
+    ProfileError
+        If the rate is negative or not finite.
+    """
+    require_not_negative("mac_per_s", mac_per_s)
+    if mode.mac_per_s is None or mode.power_exponent is None:
+        return mode
+    power_w = mode.active_w.value * (mac_per_s / mode.mac_per_s.value) ** mode.power_exponent.value
+    active_w = msgspec.structs.replace(mode.active_w, value=max(device.idle_w.value, power_w))
+    return msgspec.structs.replace(mode, active_w=active_w)
+
+
 def segment_j(device: Device, mode: Mode) -> float:
     """Return the joules above idle of starting one segment: `compute_j` of the mode's ``segment_s``."""
     return compute_j(device, mode, mode.segment_s.value)

@@ -192,6 +192,8 @@ def _mode(entry: ModeEntry, base: Mode | None, place: Place) -> Mode:
     factor = _factor(entry.time_factor, place)
     # A site that says its own seconds per MAC does not mean those of the profile.
     op_costs = base.op_costs if base and entry.s_per_mac is None else None
+    # Nor one that says its own power that at the profile's rate.
+    keeps = base if base and entry.active_w is None else None
     with place.refusing():
         return Mode(
             name=entry.name,
@@ -199,6 +201,8 @@ def _mode(entry: ModeEntry, base: Mode | None, place: Place) -> Mode:
             active_w=_needed(entry.active_w, base.active_w if base else None, place.at("active_w")),
             segment_s=_times(_needed(entry.segment_s, base.segment_s if base else None, place.at("segment_s")), factor),
             s_per_mac=_times(_needed(entry.s_per_mac, base.s_per_mac if base else None, place.at("s_per_mac")), factor),
+            mac_per_s=keeps.mac_per_s if keeps else None,
+            power_exponent=keeps.power_exponent if keeps else None,
             threads=base.threads if base else None,
             op_costs=op_costs if op_costs is None or factor is None else op_costs.times(factor.value, factor.source),
         )

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from placer.costs import Cost, CostTable, cost_table, fitted, measured
@@ -51,6 +52,17 @@ def test_fitted_seconds_are_per_mac_and_joules_above_idle_with_pue(graph):
     assert (cost.origin, cost.source) == ("fitted", "paper, meter")
     assert cost.relative_uncertainty == pytest.approx(0.05)
     assert table.cost("y", "box", "cpu0-fp32").seconds == 0
+
+
+def test_an_accelerator_takes_the_power_of_the_whole_model_s_rate(graph):
+    box = device()
+    (mode,) = box.modes
+    mode = msgspec.structs.replace(mode, mac_per_s=figure(1e6), power_exponent=figure(0.1))
+    cost = fitted(graph, msgspec.structs.replace(box, modes=(mode,))).cost("y0", "box", "cpu0-fp32")
+    macs = sum(op.macs for op in graph.ops)
+    power_w = 10 * (macs / (0.001 + 1e-9 * macs) / 1e6) ** 0.1
+    assert cost.joules == pytest.approx((power_w - 2) * 24e-9)
+    assert 2 < power_w < 10
 
 
 def test_a_declared_rate_stays_declared(graph):

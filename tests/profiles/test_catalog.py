@@ -58,6 +58,29 @@ def test_a_mode_is_the_fit_of_its_benchmarks(profile: DeviceProfile) -> None:
             assert mode.s_per_mac.relative_uncertainty == pytest.approx(error, rel=0.02)
 
 
+def test_an_accelerator_s_power_follows_its_rate_as_its_benchmarks_do() -> None:
+    accelerators = [d for d in CATALOG.devices() if d.tier == "sensor" and d.modes[0].name.startswith("npu")]
+    assert len(accelerators) == 5
+    rates, powers = [], []
+    for device in accelerators:
+        rate = np.log([run.macs / run.seconds.value for run in device.benchmarks])
+        power = np.log([run.power_w.value for run in device.benchmarks])
+        rates.append(rate - rate.mean())
+        powers.append(power - power.mean())
+    x, y = np.concatenate(rates), np.concatenate(powers)
+    slope = float(x @ y / (x @ x))
+    for device in accelerators:
+        (mode,) = device.modes
+        assert mode.power_exponent is not None
+        assert mode.mac_per_s is not None
+        assert mode.power_exponent.value == pytest.approx(slope, rel=1e-3)
+        rate = np.array([run.macs / run.seconds.value for run in device.benchmarks])
+        power_w = mode.active_w.value * (rate / mode.mac_per_s.value) ** mode.power_exponent.value
+        over = np.array([run.power_w.value for run in device.benchmarks]) / power_w
+        assert np.median(np.log(over)) == pytest.approx(0, abs=2e-3)
+    assert [d.id for d in CATALOG.devices() if d not in accelerators and any(m.mac_per_s for m in d.modes)] == []
+
+
 def _relative_fit(macs: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
     """Minimize the sum of squares of (a + b * MAC) / t - 1, with a not negative."""
     terms = np.stack([1 / seconds, macs / seconds], axis=1)
@@ -146,9 +169,9 @@ def test_a_file_that_does_not_hold_is_refused(tmp_path: Path, old: str, new: str
 def test_every_quantity_of_the_catalog_says_its_unit() -> None:
     """A figure's unit is the suffix of its field: SI, bit/s, a ratio; no field of a figure is without."""
     units = re.compile(
-        r"_(w|s|j|hz|bytes|bps|s_per_mac|w_per_bps|j_per_byte|g_per_j)$|^(seconds|s_per_mac|g_per_j)$|^j_per_"
+        r"_(w|s|j|hz|bytes|bps|s_per_mac|w_per_bps|j_per_byte|g_per_j|per_s)$|^(seconds|s_per_mac|g_per_j)$|^j_per_"
     )
-    ratios = {"duty_cycle", "pue"}
+    ratios = {"duty_cycle", "pue", "power_exponent"}
     for kind in (DeviceProfile, Mode, Benchmark, LinkProfile, Network, Facility, Region):
         for field in msgspec.structs.fields(kind):
             if "Figure" in str(field.type):

@@ -1,5 +1,6 @@
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from profiles import (
     LinkProfile,
     ProfileError,
     airtime_s,
+    at_rate,
     compute_j,
     facility_j,
     idle_w,
@@ -17,7 +19,7 @@ from profiles import (
     wait_w,
 )
 from profiles.energy import CALL_BYTES, FRAMING, REFERENCE_BYTES
-from tests.profiles.build import device, figure, link
+from tests.profiles.build import device, figure, link, mode
 
 
 def test_computing_costs_power_above_idle_times_pue() -> None:
@@ -162,3 +164,18 @@ def test_airtime_grows_with_the_payload(spreading_factor: int, payload_bytes: in
 def test_airtime_out_of_range(spreading_factor: int, payload_bytes: int) -> None:
     with pytest.raises(ProfileError):
         airtime_s(spreading_factor, payload_bytes)
+
+
+def test_power_follows_the_rate_down_to_idle() -> None:
+    busy = device(modes=(msgspec.structs.replace(mode(), mac_per_s=figure(1e9), power_exponent=figure(0.5)),))
+    (only,) = busy.modes
+    assert at_rate(busy, only, 1e9).active_w.value == pytest.approx(5.0)
+    assert at_rate(busy, only, 4e9).active_w.value == pytest.approx(10.0)
+    assert at_rate(busy, only, 0.0).active_w.value == 2.0
+    assert compute_j(busy, at_rate(busy, only, 4e9), 3.0) == pytest.approx(24.0)
+    plain = device()
+    assert at_rate(plain, plain.modes[0], 7.0) is plain.modes[0]
+    with pytest.raises(ProfileError, match="mac_per_s is -1"):
+        at_rate(busy, only, -1.0)
+    with pytest.raises(ProfileError, match="belong together"):
+        msgspec.structs.replace(mode(), mac_per_s=figure(1e9))
