@@ -120,7 +120,8 @@ def test_fractions_are_shares(
     total = cost.energy_j_per_byte * REFERENCE_BYTES + cost.energy_j_per_transfer + cost.tail_j
     network_part = network * (REFERENCE_BYTES + CALL_BYTES)
     ends = total * (cost.sender_fraction + cost.receiver_fraction)
-    assert ends == pytest.approx(total - network_part, rel=0.01, abs=1e-9)
+    # A large network part less nearly as much leaves rounding.
+    assert ends == pytest.approx(total - network_part, rel=0.01, abs=1e-9 + 1e-14 * total)
 
 
 @pytest.mark.parametrize(
