@@ -215,6 +215,7 @@ def _flow_spec(flow: FlowPlan, graph: FlowGraph, energy: FlowEnergy) -> FlowSpec
         source=source,
         sink=sink,
         devices=tuple(dict.fromkeys([source, *(s.device for s in flow.segments), sink])),
+        hops=tuple(dict.fromkeys((t.source, t.target) for t in flow.transfers)),
         inputs=_flow_specs(graph, graph.inputs),
         outputs=_flow_specs(graph, graph.outputs),
         # The plan's deadline is a promise of the profiles' hardware; how long a client waits is the client's.

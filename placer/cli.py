@@ -56,6 +56,9 @@ def plan_command(
     time_limit: TimeLimit = 60.0,
     gap: Gap = 1e-6,
     seed: Seed = 0,
+    fallbacks: Annotated[
+        bool, typer.Option("--fallbacks", help="Also plan for the loss of each device and link that the plan passes.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Plan a site: which segment of which model runs where."""
@@ -83,6 +86,10 @@ def plan_command(
             if json:
                 terminal.json(NoAnswer.of(error))
             raise
+        if fallbacks:
+            from placer.fallbacks import add_fallbacks
+
+            plan = add_fallbacks(plan, time_limit_s=time_limit, gap=gap, seed=seed, progress=terminal.progress)
     if output is not None:
         write_file(output, encode_plan(plan))
     if picture is not None:
@@ -93,6 +100,10 @@ def plan_command(
         terminal.json(encode_plan(plan))
     else:
         terminal.show(site_table(whole), *plan_tables(plan), verdict(plan), *notes(plan))
+        if fallbacks:
+            from placer.report_fallbacks import fallback_table
+
+            terminal.show(fallback_table(plan))
         if output is not None:
             terminal.show(f"Written to {output}. Next: placer deploy {output}")
 

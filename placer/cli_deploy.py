@@ -31,7 +31,8 @@ def deploy_command(
     json: Json = False,
 ) -> None:
     """Put a plan on its devices: all of them, or none."""
-    from placer.assign import assign, load_models
+    from placer.assign import load_models
+    from placer.assign_fallbacks import assign_all
     from placer.deploy import deploy_once
     from placer.plan import read_plan
 
@@ -41,7 +42,7 @@ def deploy_command(
         whole = read_plan(plan)
         addresses = read_addresses(whole, agent)
         terminal.progress("cutting the models")
-        deployment = assign(whole, load_models(whole), threads=threads)
+        deployment = assign_all(whole, load_models(whole), threads=threads)
         needed = needed_addresses(addresses, deployment.assignments, DeployError)
         terminal.progress("asking the agents what they hold")
         deployment = deploy_once(
@@ -121,7 +122,7 @@ def _devices(plan: Plan) -> tuple[str, ...]:
 
 def _table(servings: tuple[Serving, ...]) -> Table:
     table = Table()
-    for column in ("device", "agent", "active", "epoch", "runs", "also holds", "open requests"):
+    for column in ("device", "agent", "active", "epoch", "runs", "also holds", "does not reach", "open requests"):
         table.add_column(column, justify="right" if column in ("epoch", "open requests") else "left", overflow="fold")
     for serving in servings:
         active = serving.active
@@ -135,6 +136,7 @@ def _table(servings: tuple[Serving, ...]) -> Table:
             "" if active is None else str(active.epoch),
             "" if active is None else ", ".join(active.segments),
             ", ".join(f"{held.state} {held.plan} at {held.epoch}" for held in serving.held if held is not active),
+            ", ".join(serving.lost),
             str(serving.open_requests),
         )
     return table

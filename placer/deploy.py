@@ -252,14 +252,38 @@ def _shares(deployment: Deployment, addresses: Mapping[str, str]) -> dict[str, A
 
 def _addressed(deployment: Deployment, device: str, addresses: Mapping[str, str]) -> Assignment:
     """Give a device's share with the other devices' addresses and with what they will send to it."""
+    shares = deployment.assignments
+    share = _joined(shares[device], shares.values(), addresses)
+    others = [fallback for other in shares.values() for fallback in other.fallbacks]
     return msgspec.structs.replace(
-        deployment.assignments[device],
-        peers={other: addresses[other] for other in deployment.assignments if other != device},
+        share,
+        fallbacks=tuple(
+            fallback
+            if fallback.assignment is None
+            else msgspec.structs.replace(
+                fallback,
+                assignment=_joined(
+                    fallback.assignment,
+                    [o.assignment for o in others if o.lost == fallback.lost and o.assignment is not None],
+                    addresses,
+                ),
+            )
+            for fallback in share.fallbacks
+        ),
+    )
+
+
+def _joined(share: Assignment, shares: Iterable[Assignment], addresses: Mapping[str, str]) -> Assignment:
+    """Join one share of a plan to the others."""
+    others = [other for other in shares if other.device != share.device]
+    return msgspec.structs.replace(
+        share,
+        peers={other.device: addresses[other.device] for other in others},
         arrivals=tuple(
-            Arrival(flow=route.flow, sender=other, after=route.after, tensors=route.tensors)
-            for other, share in deployment.assignments.items()
-            for route in share.routes
-            if route.to == device
+            Arrival(flow=route.flow, sender=other.device, after=route.after, tensors=route.tensors)
+            for other in others
+            for route in other.routes
+            if route.to == share.device
         ),
     )
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from placer.errors import DeployError
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ class Deployment:
                 f"the assignment filed under device {device!r}, plan {self.plan!r}, epoch {self.epoch} "
                 f"is for {said[0]!r}, {said[1]!r}, {said[2]}"
             )
-        for segment in assignment.segments:
+        for segment in (segment for share in assignment.every() for segment in share.segments):
             data = self.blobs.get(segment.blob)
             if data is None:
                 raise DeployError(f"segment {segment.name!r} needs blob {segment.blob}, which is not here")
@@ -80,7 +78,7 @@ class Deployment:
 
     def at(self, epoch: int) -> Deployment:
         """Give the same plan under another epoch."""
-        shares = {d: msgspec.structs.replace(share, epoch=epoch) for d, share in self.assignments.items()}
+        shares = {d: share.at(epoch) for d, share in self.assignments.items()}
         return dataclasses.replace(self, epoch=epoch, assignments=shares)
 
     def flow(self, name: str) -> FlowSpec:

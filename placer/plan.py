@@ -1,6 +1,6 @@
 """The plan: what runs where, what it costs and how far it is proven; frozen, and a file of its own.
 
-Every number in a plan was computed by `evaluate`. Format `placer.plan/1.1`, documented in docs/plan-format.md.
+Every number in a plan was computed by `evaluate`. Format `placer.plan/1.2`, documented in docs/plan-format.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from profiles import When  # noqa: TC001  (msgspec reads the annotation at run t
 if TYPE_CHECKING:
     from placer.explain import Explanation
 
-FORMAT = "placer.plan/1.1"
+FORMAT = "placer.plan/1.2"
 _READABLE = re.compile(r"placer\.plan/1\.\d+")
 
 Kind = Literal["compute", "segment", "transfer", "conversion", "wait", "idle", "facility"]
@@ -145,6 +145,42 @@ class Model(_Part, frozen=True, kw_only=True):
     outputs: tuple[str, ...] = ()
 
 
+class Unserved(_Part, frozen=True, kw_only=True):
+    """A flow that cannot be served while something is lost, and why."""
+
+    flow: str
+    reason: str
+
+
+class Fallback(_Part, frozen=True, kw_only=True):
+    """What serves while a device or a link is lost: a plan of the problem without it, under all its rules.
+
+    Parameters
+    ----------
+    lost
+        A device's name; or two, for the link between them in both directions.
+    flows
+        The flows that pass what is lost, placed anew. All others stay where they are.
+    unserved
+        The flows that no plan can serve without it.
+    status, objective, bound, gap
+        Of all flows together that are served, as a plan's; None where what is lost leaves none of its flows.
+    """
+
+    lost: tuple[str, ...]
+    flows: tuple[FlowPlan, ...] = ()
+    unserved: tuple[Unserved, ...] = ()
+    status: Literal["optimal", "feasible"] | None = None
+    objective: float | None = None
+    bound: float | None = None
+    gap: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What is lost, in words."""
+        return f"device {self.lost[0]!r}" if len(self.lost) == 1 else "link " + " - ".join(map(repr, self.lost))
+
+
 class Plan(_Part, frozen=True, kw_only=True):
     """A feasible placement of every flow of a problem; `status` says how far it is proven.
 
@@ -164,6 +200,8 @@ class Plan(_Part, frozen=True, kw_only=True):
         Where the models are and where the devices' agents listen; empty for a plan of a bare problem.
     meanings
         The site's words for the problem's rules, by the rule's name; rules not named speak for themselves.
+    fallbacks
+        What serves while a device or link is lost, if that was asked for: see `placer.fallbacks`.
     """
 
     format: str = FORMAT
@@ -178,6 +216,7 @@ class Plan(_Part, frozen=True, kw_only=True):
     models: tuple[Model, ...] = ()
     agents: dict[str, str] = {}
     meanings: dict[str, str] = {}
+    fallbacks: tuple[Fallback, ...] = ()
     problem: Problem
 
     @property

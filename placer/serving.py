@@ -29,6 +29,8 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
         Why there is no answer; empty if there is one.
     trouble
         Why the agent does not serve what it did before a restart; empty where all is well.
+    lost
+        The devices that do not answer it.
     version
         Its software's.
     open_requests
@@ -41,6 +43,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     error: str = ""
     trouble: str = ""
+    lost: tuple[str, ...] = ()
     version: str = ""
     open_requests: int = 0
     held: tuple[HeldPlan, ...] = ()
@@ -165,7 +168,7 @@ def _read(device: str, address: str, credentials: Credentials | None) -> Serving
     except DeployError as error:
         return Serving(device=device, address=address, error=str(error).removeprefix(f"device {device!r}: "))
     return Serving(
-        device=device, address=address, trouble=status.trouble, version=status.version,
+        device=device, address=address, trouble=status.trouble, lost=status.lost, version=status.version,
         open_requests=status.open_requests, held=status.held,
     )  # fmt: skip
 

@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     "/placer.agent.v1.Agent/Activate": _DEPLOYER,
     "/placer.agent.v1.Agent/Rollback": _DEPLOYER,
     "/placer.agent.v1.Agent/Status": _CLIENT,
+    "/placer.agent.v1.Agent/Beat": ("device",),
     "/placer.agent.v1.Agent/Observe": _CLIENT,
     "/placer.agent.v1.Agent/Fetch": _CLIENT,
     "/placer.agent.v1.Agent/Echo": ROLES,

@@ -243,6 +243,9 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Watts above idle of the source while it waits for others, as planned; None where the plan does not tell them.
     energy_slo_j
         Joules above idle that one outcome may cost; None for no objective.
+    hops
+        The pairs of devices, sender and receiver, between which its messages go: what a source looks at to tell
+        whether a plan can serve while something is lost.
     """
 
     name: str
@@ -254,10 +257,13 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     deadline_s: float | None = None
     wait_w: float | None = None
     energy_slo_j: float | None = None
+    hops: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the fields."""
         _check_name("name", self.name)
+        if foreign := sorted({device for hop in self.hops for device in hop} - set(self.devices)):
+            raise ValueError(f"hops of flow {self.name!r} name {foreign}, which are not among its devices")
         _check_figure("wait_w", self.wait_w)
         if self.energy_slo_j is not None and not 0 < self.energy_slo_j < math.inf:
             raise ValueError(f"energy_slo_j of flow {self.name!r} is {self.energy_slo_j}; it is above 0 joules")
@@ -273,6 +279,27 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if not tensors:
                 raise ValueError(f"flow {self.name!r} has no {what}")
             _check_unique(f"{what} of flow {self.name!r}", (t.name for t in tensors))
+
+
+class Fallback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a device does while something of the site is lost.
+
+    Parameters
+    ----------
+    lost
+        A device; or two, for the link between them.
+    assignment
+        The device's share of the plan for that case; None where it has none.
+    warm
+        Whether it is kept loaded, or loaded when it is first needed.
+    unserved
+        Flows that cannot be served then, each with the reason.
+    """
+
+    lost: tuple[str, ...]
+    assignment: Assignment | None = None
+    warm: bool = True
+    unserved: dict[str, str] = {}
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -301,6 +328,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         tensors are taken from devices.
     max_message_bytes
         The largest message of the plan: no boundary, input or result is larger.
+    fallbacks
+        What this device does while a device or a link is lost. Each is a plan of its own, under the same epoch.
     """
 
     format: Literal["placer.assignment/1.0"] = FORMAT
@@ -314,6 +343,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     peers: dict[str, str]
     arrivals: tuple[Arrival, ...] = ()
     max_message_bytes: int
+    fallbacks: tuple[Fallback, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the fields, and each against the others."""
@@ -341,6 +371,26 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for arrival in self.arrivals:
             self._check_arrival(arrival)
         self._check_energy()
+        self._check_fallbacks()
+
+    def every(self) -> tuple[Assignment, ...]:
+        """Give this one and those of its fallbacks, each plan once."""
+        plans = {a.plan: a for a in (self, *(f.assignment for f in self.fallbacks if f.assignment is not None))}
+        return tuple(plans.values())
+
+    def blobs(self) -> dict[str, int]:
+        """Give the SHA-256 and size in bytes of every model file that it needs, fallbacks included."""
+        return {segment.blob: segment.blob_bytes for each in self.every() for segment in each.segments}
+
+    def at(self, epoch: int) -> Assignment:
+        """Give the same under another epoch."""
+        fallbacks = tuple(
+            f if f.assignment is None else msgspec.structs.replace(f, assignment=f.assignment.at(epoch))
+            for f in self.fallbacks
+        )
+        # Not one field after the other: each copy is checked against its fallbacks.
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return Assignment(**{**fields, "epoch": epoch, "fallbacks": fallbacks})
 
     def required_peers(self) -> frozenset[str]:
         """Devices that this one talks to: receivers, sources to be told, and whom a source watches."""
@@ -422,6 +472,25 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             missing += ["wait_w of the flow"] if flow.wait_w is None else []
             if missing:
                 raise ValueError(f"flow {flow.name!r} has energy_slo_j but no {', no '.join(missing)}")
+
+    def _check_fallbacks(self) -> None:
+        _check_unique("losses of fallbacks", (" - ".join(sorted(f.lost)) for f in self.fallbacks))
+        plans: dict[str, Assignment] = {}
+        for fallback in self.fallbacks:
+            if len(fallback.lost) not in (1, 2):
+                raise ValueError(f"fallback for {list(fallback.lost)}: a device or the two ends of a link are lost")
+            share = fallback.assignment
+            if share is None:
+                continue
+            if (share.device, share.epoch) != (self.device, self.epoch) or share.plan == self.plan or share.fallbacks:
+                raise ValueError(
+                    f"fallback for {list(fallback.lost)}: plan {share.plan!r}, device {share.device!r}, epoch "
+                    f"{share.epoch}; it is another plan for {self.device!r} at {self.epoch}, without fallbacks"
+                )
+            if plans.setdefault(share.plan, share) != share:
+                raise ValueError(
+                    f"fallback for {list(fallback.lost)}: plan {share.plan!r} is there with another content"
+                )
 
 
 def encode_assignment(assignment: Assignment) -> bytes:

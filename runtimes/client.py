@@ -65,6 +65,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_sequence: int
     trouble: str
     """Why the plan of before a restart does not serve; empty where all is well."""
+    lost: tuple[str, ...]
+    """The devices of its plans that do not answer it."""
 
     @property
     def active(self) -> HeldPlan | None:
@@ -215,7 +217,7 @@ class AgentClient:
         return AgentStatus(
             device=reply.device, version=reply.version, held=held,
             open_requests=reply.open_requests, last_sequence=reply.last_sequence,
-            trouble=reply.trouble,
+            trouble=reply.trouble, lost=tuple(reply.lost),
         )  # fmt: skip
 
     def observations(self, since: int = 0) -> tuple[Observation, ...]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from runtimes.epochs import Epochs
     from runtimes.observation import Journal
+    from runtimes.peers import Peers
     from runtimes.probe import Prober
     from runtimes.results import ResultStore
     from runtimes.runs import RunTable
@@ -36,7 +37,7 @@ class AgentServicer:
 
     def __init__(
         self, *, epochs: Epochs, store: BlobStore, journal: Journal, results: ResultStore, runs: RunTable,
-        prober: Prober,
+        prober: Prober, peers: Peers,
     ) -> None:  # fmt: skip
         self._epochs = epochs
         self._store = store
@@ -44,6 +45,7 @@ class AgentServicer:
         self._results = results
         self._runs = runs
         self._prober = prober
+        self._peers = peers
 
     @answers
     def stage(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -99,8 +101,13 @@ class AgentServicer:
         return agent_pb2.StatusReply(
             device=self._epochs.device, version=software_version(), held=held,
             open_requests=len(self._runs), last_sequence=self._journal.last_sequence,
-            trouble=self._epochs.trouble,
+            trouble=self._epochs.trouble, lost=self._peers.lost(),
         )  # fmt: skip
+
+    @answers
+    def beat(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Give another agent a sign of life."""
+        return agent_pb2.BeatReply(lost=self._peers.lost())
 
     def observe(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         """Send what was observed after a sequence number."""

@@ -12,14 +12,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 from runtimes.errors import AgentError, BadManifest, WrongState
 from runtimes.loaded import LoadedPlan
 from runtimes.state import Plans, StateFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from runtimes.assignment import Assignment, SegmentSpec
     from runtimes.session import Session
@@ -48,7 +46,7 @@ class Epochs:
     max_message_bytes
         The largest message that its server takes.
     changed
-        Called after every change of what is loaded, with the plans that are.
+        Called after every change of what is loaded, with the plans that are, fallbacks included.
     """
 
     def __init__(
@@ -67,6 +65,7 @@ class Epochs:
         self._lock = threading.RLock()
         self._staged: Assignment | None = None
         self._loaded: dict[int, LoadedPlan] = {}
+        self._fallbacks: dict[tuple[int, str], LoadedPlan] = {}
         self._active = 0
         self._previous = 0
         self._lost: Assignment | None = None
@@ -127,8 +126,7 @@ class Epochs:
             if held is None:
                 self._staged = assignment
                 self._collect()
-        blobs = dict.fromkeys(segment.blob for segment in assignment.segments)
-        return {blob: self._store.received(blob) for blob in blobs if not self._store.has(blob)}
+        return {blob: self._store.received(blob) for blob in assignment.blobs() if not self._store.has(blob)}
 
     def blob_bytes(self, sha256: str) -> int:
         """Size of a blob that a held manifest names.
@@ -139,9 +137,8 @@ class Epochs:
             If none does: only those are stored here.
         """
         for assignment, _ in self.states():
-            for segment in assignment.segments:
-                if segment.blob == sha256:
-                    return segment.blob_bytes
+            if sha256 in (blobs := assignment.blobs()):
+                return blobs[sha256]
         raise WrongState(f"no manifest on device {self.device!r} names blob {sha256[:80]!r}; stage it first")
 
     def prepare(self, plan: str, epoch: int, timeout_s: float) -> LoadedPlan:
@@ -163,11 +160,11 @@ class Epochs:
                 raise WrongState(
                     f"plan {plan!r} is not staged under epoch {epoch} on device {self.device!r}; staged is {staged}"
                 )
-            sessions = self._open(assignment, timeout_s)
+            opened = self._open(assignment, timeout_s)
             self._staged = None
             # A candidate that a later one overtook will not be activated any more.
             self._keep({self._active, self._previous})
-            return self._load(LoadedPlan(assignment, sessions))
+            return self._hold(opened)
 
     def activate(self, plan: str, epoch: int) -> None:
         """Let new requests follow a loaded plan; doing it twice is harmless.
@@ -207,8 +204,9 @@ class Epochs:
             If the disk has no room to remember it; the active plan then serves on.
         """
         with self._lock:
-            held = (self._loaded.get(self._previous), self._loaded.get(self._active))
-            found = next((p for p in held if p is not None and p.assignment.plan == plan), None) if plan else held[0]
+            # The later one of two: a plan may have been deployed twice, with other addresses for one.
+            held = (self._loaded.get(self._active), self._loaded.get(self._previous))
+            found = next((p for p in held if p is not None and p.assignment.plan == plan), None) if plan else held[1]
             if found is None:
                 raise WrongState(
                     f"device {self.device!r} holds no {f'plan {plan!r}' if plan else 'previous plan'} to go back to"
@@ -216,9 +214,11 @@ class Epochs:
             highest = max(assignment.epoch for assignment, _ in self.states())
             if epoch <= highest:
                 raise WrongState(f"epoch {epoch} is not above {highest}, the highest on device {self.device!r}")
-            renewed = LoadedPlan(msgspec.structs.replace(found.assignment, epoch=epoch), found.sessions)
-            self._switch(renewed)
-            return renewed
+            share = found.assignment.at(epoch)
+            old = {plan.assignment.plan: plan.sessions for plan in self._of(found.epoch)}
+            opened = [LoadedPlan(each, old[each.plan]) for each in share.every() if each.plan in old]
+            self._switch(opened[0], opened)
+            return opened[0]
 
     @property
     def active(self) -> LoadedPlan | None:
@@ -226,15 +226,19 @@ class Epochs:
         return self._loaded.get(self._active)
 
     def loaded(self, plan: str, epoch: int) -> LoadedPlan:
-        """Give a loaded plan.
+        """Give a loaded plan, or a fallback of one, which is loaded if it was not.
 
         Raises
         ------
         WrongState
-            If that plan is not loaded under that epoch.
+            If that plan is not held under that epoch.
+        AgentError
+            If the fallback cannot be loaded.
         """
         found = self._loaded.get(epoch)
-        if found is None or found.assignment.plan != plan:
+        if found is not None and found.assignment.plan != plan:
+            found = self._fallbacks.get((epoch, plan)) or self._load_fallback(plan, epoch)
+        if found is None:
             raise WrongState(
                 f"device {self.device!r} does not hold plan {plan!r} under epoch {epoch}; loaded are "
                 + (", ".join(f"{p.assignment.plan!r} at {e}" for e, p in self._loaded.items()) or "none")
@@ -268,8 +272,9 @@ class Epochs:
                 f"max_message_bytes is {assignment.max_message_bytes}, this agent takes "
                 f"{self._max_message_bytes}; start it with a larger --max-message-bytes"
             )
-        if missing := sorted(assignment.required_peers() - assignment.peers.keys()):
-            raise BadManifest(f"peers has no address for {missing}")
+        for each in assignment.every():
+            if missing := sorted(each.required_peers() - each.peers.keys()):
+                raise BadManifest(f"peers has no address for {missing}")
 
     def _held(self, epoch: int) -> Assignment | None:
         loaded = self._loaded.get(epoch)
@@ -281,33 +286,70 @@ class Epochs:
         """Load a plan of before a restart; returns why that cannot be."""
         try:
             self._check(assignment)
-            self._load(LoadedPlan(assignment, self._open(assignment, _RESTORE_TIMEOUT_S)))
+            self._hold(self._open(assignment, _RESTORE_TIMEOUT_S))
         except AgentError as error:
             why = f"plan {assignment.plan!r} of epoch {assignment.epoch} cannot be served after the restart: {error}"
             _LOG.error("%s", why)
             return f"{why}; deploy a plan again"
         return ""
 
-    def _open(self, assignment: Assignment, timeout_s: float) -> dict[str, Session]:
+    def _open(self, assignment: Assignment, timeout_s: float) -> list[LoadedPlan]:
+        """Load a plan and its warm fallbacks, and verify the model files of the others."""
+        cold = {f.assignment.plan for f in assignment.fallbacks if f.assignment is not None and not f.warm}
         deadline = time.monotonic() + timeout_s
-        return {
-            spec.name: self._open_segment(spec, max(0.001, deadline - time.monotonic())) for spec in assignment.segments
-        }
+        opened: list[LoadedPlan] = []
+        for share in assignment.every():
+            if share.plan in cold:
+                for segment in share.segments:
+                    self._store.read(segment.blob)
+            else:
+                opened.append(self._open_one(share, opened, deadline))
+        return opened
+
+    def _open_one(self, share: Assignment, others: Iterable[LoadedPlan], deadline: float) -> LoadedPlan:
+        # A segment that is the same in a plan and its fallbacks is loaded once.
+        known = {session.spec: session for plan in others for session in plan.sessions.values()}
+        for spec in share.segments:
+            if spec not in known:
+                known[spec] = self._open_segment(spec, max(0.001, deadline - time.monotonic()))
+        return LoadedPlan(share, {spec.name: known[spec] for spec in share.segments})
+
+    def _load_fallback(self, plan: str, epoch: int) -> LoadedPlan | None:
+        with self._lock:
+            main = self._loaded.get(epoch)
+            share = None if main is None else next((a for a in main.assignment.every() if a.plan == plan), None)
+            if share is None:
+                return None
+            if (epoch, plan) not in self._fallbacks:
+                _LOG.info("fallback %s of epoch %d is loaded now", plan, epoch)
+                self._hold([self._open_one(share, self._of(epoch), time.monotonic() + _RESTORE_TIMEOUT_S)])
+            return self._fallbacks[epoch, plan]
+
+    def _of(self, epoch: int) -> list[LoadedPlan]:
+        """Everything loaded under an epoch, the plan first."""
+        fallbacks = [plan for (at, _), plan in self._fallbacks.items() if at == epoch]
+        return [self._loaded[epoch], *fallbacks] if epoch in self._loaded else fallbacks
 
     def _collect(self) -> None:
         """Remove the model files that no plan held here names."""
-        self._store.keep({segment.blob for assignment, _ in self.states() for segment in assignment.segments})
+        self._store.keep({blob for assignment, _ in self.states() for blob in assignment.blobs()})
 
-    def _load(self, loaded: LoadedPlan) -> LoadedPlan:
-        self._loaded = {**self._loaded, loaded.epoch: loaded}
-        self._changed(tuple(self._loaded.values()))
-        return loaded
+    def _hold(self, opened: list[LoadedPlan]) -> LoadedPlan:
+        """Take in what was loaded; returns the first of it."""
+        for loaded in opened:
+            main = self._loaded.get(loaded.epoch)
+            if main is None or main.assignment.plan == loaded.assignment.plan:
+                self._loaded = {**self._loaded, loaded.epoch: loaded}
+            else:
+                self._fallbacks = {**self._fallbacks, (loaded.epoch, loaded.assignment.plan): loaded}
+        self._tell()
+        return opened[0]
 
-    def _switch(self, loaded: LoadedPlan) -> None:
+    def _switch(self, loaded: LoadedPlan, opened: Iterable[LoadedPlan] = ()) -> None:
         former = self._loaded.get(self._active)
         # Remembered first: what a caller was told is active is so after a power cut, too.
         self._state.write(Plans(active=loaded.assignment, previous=None if former is None else former.assignment))
-        self._loaded = {**self._loaded, loaded.epoch: loaded}
+        self._hold(list(opened) or [loaded])
         self._previous, self._active = self._active, loaded.epoch
         if self._staged is not None and self._staged.epoch < loaded.epoch:
             self._staged = None
@@ -317,4 +359,8 @@ class Epochs:
 
     def _keep(self, epochs: set[int]) -> None:
         self._loaded = {e: plan for e, plan in self._loaded.items() if e in epochs}
-        self._changed(tuple(self._loaded.values()))
+        self._fallbacks = {key: plan for key, plan in self._fallbacks.items() if key[0] in epochs}
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed((*self._loaded.values(), *self._fallbacks.values()))

@@ -40,6 +40,8 @@ class Hop:
         NaN where the plan does not tell it.
     status, reason
         What went wrong, of a failure.
+    lost
+        The device that did not answer the sender, if that was what went wrong.
     not_taken
         Names of tensors of its route that will not come for this request, one a line: a condition did not hold.
     """
@@ -57,6 +59,7 @@ class Hop:
     joules: float
     status: str = ""
     reason: str = ""
+    lost: str = ""
     not_taken: str = ""
 
     @property

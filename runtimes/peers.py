@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
-from grpc_health.v1 import health_pb2
 
 from runtimes.connection import Connection
 from runtimes.errors import AgentError, Unreachable, error_of_status
-from runtimes.rpc import INFERENCE_SERVICE, Stub
+from runtimes.protos import agent_pb2
+from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, Stub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 0.5
 _HEARTBEAT_TIMEOUT_S = 1.0
 _FROZEN_AFTER = 2
+# For how long a word that an agent does not reach another is believed where that agent itself cannot be asked.
+_TOLD_S = 5.0
 # Threads that wait for one peer's acknowledgements: its own, so that a frozen one delays no other. A thread
 # that waits costs less than grpc's futures, which start one for every message that is alone on its way.
 _SENDERS = 8
@@ -37,10 +39,28 @@ class Peer(NamedTuple):
     address: str
 
 
+class View(NamedTuple):
+    """What is known of another agent.
+
+    Parameters
+    ----------
+    lost
+        It does not answer, not even the second question.
+    heard
+        It has answered before.
+    misses
+        The devices that do not answer it.
+    """
+
+    lost: bool
+    heard: bool
+    misses: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Calls:
     inference: Stub
-    check: Any
+    agent: Stub
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +72,8 @@ class _Line:
     misses: int = 0
     heard: bool = False
     under_way: int = 0
+    lost: frozenset[str] = frozenset()
+    told: dict[str, float] = field(default_factory=dict)
 
 
 class Peers:
@@ -111,6 +133,9 @@ class Peers:
                 line.heard = True
             except grpc.RpcError as failure:
                 error = _error_of(failure, line.connection)
+                # The agent's own words of that kind come with a connection that works: its heartbeat takes this back.
+                if isinstance(error, Unreachable):
+                    line.misses = _FROZEN_AFTER
             try:
                 acknowledged(error, time.monotonic() - started)
             finally:
@@ -142,6 +167,31 @@ class Peers:
         """Give those that have not answered the last question, of whatever age."""
         return [peer for peer in peers if (line := self._line(peer)).pending or line.misses]
 
+    def lost(self) -> list[str]:
+        """Give the devices that do not answer, at no address that a plan here gives them."""
+        with self._lock:
+            silent = {peer.device for peer, line in self._lines.items() if line.misses >= _FROZEN_AFTER}
+            return sorted(silent - {p.device for p, line in self._lines.items() if line.misses < _FROZEN_AFTER})
+
+    def view(self, peer: Peer) -> View:
+        """Say what is known of a peer, without asking it."""
+        line = self._line(peer)
+        now = time.monotonic()
+        with self._lock:
+            told = {device for device, until in line.told.items() if until > now}
+            return View(line.misses >= _FROZEN_AFTER, line.heard, line.lost | told)
+
+    def told(self, peer: Peer, lost: str) -> None:
+        """Take an agent's word that a device does not answer it; its next heartbeat says more."""
+        line = self._line(peer)
+        with self._lock:
+            line.told[lost] = time.monotonic() + _TOLD_S
+
+    def beat(self, peers: Iterable[Peer]) -> None:
+        """Ask peers for a sign of life, and do not wait for it."""
+        for peer in peers:
+            self._beat(peer)
+
     def keep(self, peers: Iterable[Peer]) -> None:
         """Be connected to these and to no others, so that the first request finds the way warm."""
         kept = set(peers)
@@ -150,8 +200,7 @@ class Peers:
         for line in dropped:
             line.connection.close()
             line.senders.shutdown(wait=False)
-        for peer in kept:
-            self._beat(peer)
+        self.beat(kept)
 
     def _count(self, line: _Line, change: int) -> None:
         with self._settled:
@@ -182,8 +231,7 @@ class Peers:
                 line.pending, line.asked_at = True, now
             silent = line.heard and line.misses >= _FROZEN_AFTER
         if due:
-            check = line.connection.calls().check
-            call = check.future(health_pb2.HealthCheckRequest(), timeout=_HEARTBEAT_TIMEOUT_S)
+            call = line.connection.calls().agent.Beat.future(agent_pb2.BeatRequest(), timeout=_HEARTBEAT_TIMEOUT_S)
             call.add_done_callback(lambda done: self._heard(line, done))
         return silent
 
@@ -194,6 +242,8 @@ class Peers:
             if code is grpc.StatusCode.OK:
                 line.misses = 0
                 line.heard = True
+                line.lost = frozenset(call.result().lost)
+                line.told.clear()
             elif code is grpc.StatusCode.UNAVAILABLE:
                 line.misses = _FROZEN_AFTER
             else:
@@ -201,12 +251,7 @@ class Peers:
 
 
 def _bind(channel: grpc.Channel) -> _Calls:
-    check = channel.unary_unary(
-        "/grpc.health.v1.Health/Check",
-        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-        response_deserializer=health_pb2.HealthCheckResponse.FromString,
-    )
-    return _Calls(inference=Stub(channel, INFERENCE_SERVICE), check=check)
+    return _Calls(inference=Stub(channel, INFERENCE_SERVICE), agent=Stub(channel, AGENT_SERVICE))
 
 
 def _error_of(failure: Any, connection: Connection[_Calls]) -> AgentError:

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from runtimes.convert import encode, size_bytes
-from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, WrongState, error_of_status
+from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Unreachable, WrongState, error_of_status
 from runtimes.hop import Hop, write_hop
 from runtimes.logs import about
 from runtimes.peers import Peer
@@ -94,6 +94,8 @@ class Relay:
         waiting = self.runs.get(loaded.epoch, hop.run)
         if waiting is not None:
             waiting.spend(hop.joules)
+            if hop.lost:
+                self._peers.told(peer_of(loaded, hop.sender), hop.lost)
             waiting.resolve(None if hop.kind == "done" else error_of_status(hop.status)(hop.reason))
 
     def take(self, run: Run, arrays: Mapping[str, Array], *, inline: bool, not_taken: Collection[str] = ()) -> None:
@@ -183,7 +185,8 @@ class Relay:
             if coming or error is not None:
                 self._recorder.sent(run, route, seconds, size, span, error)
             if error is not None:
-                self._fail(run, route.after, type(error)(f"the hop to device {route.to!r} at {peer.address}: {error}"))
+                what = type(error)(f"the hop to device {route.to!r} at {peer.address}: {error}")
+                self._fail(run, route.after, what, lost=route.to if isinstance(error, Unreachable) else "")
 
         self._peers.send(peer, message, max(0.001, run.remaining_s), acknowledged, span)
 
@@ -194,13 +197,13 @@ class Relay:
         self._results.put(run.request, run.flow, result)
         self._tell_source(run, _hop(run, "done", run.flow.source, ""))
 
-    def _fail(self, run: Run, segment: str, error: AgentError) -> None:
+    def _fail(self, run: Run, segment: str, error: AgentError, *, lost: str = "") -> None:
         what = located(error, run.loaded.device, segment)
         self.runs.close(run)
         if run.loaded.is_source(run.flow.name):
             run.resolve(what)
             return
-        hop = _hop(run, "failed", run.flow.source, segment, status=what.status, reason=str(what))
+        hop = _hop(run, "failed", run.flow.source, segment, status=what.status, reason=str(what), lost=lost)
         self._tell_source(run, hop)
 
     def _tell_source(self, run: Run, hop: Hop) -> None:
@@ -223,7 +226,9 @@ class Relay:
             acknowledged(error, 0.0)
 
 
-def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: str = "", not_taken: str = "") -> Hop:
+def _hop(
+    run: Run, kind: str, to: str, after: str, *, status: str = "", reason: str = "", not_taken: str = "", lost: str = ""
+) -> Hop:
     return Hop(
         kind=kind,
         plan=run.loaded.assignment.plan,
@@ -238,6 +243,7 @@ def _hop(run: Run, kind: str, to: str, after: str, *, status: str = "", reason: 
         joules=run.hand_over(),
         status=status,
         reason=reason,
+        lost=lost,
         not_taken=not_taken,
     )
 

@@ -32,6 +32,8 @@ from runtimes.servicer import InferenceServicer
 from runtimes.source import Source
 from runtimes.state import StateFile
 from runtimes.store import BlobStore
+from runtimes.variants import Variants
+from runtimes.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,14 +130,11 @@ class Agent:
         results = ResultStore(_RESULTS, _RESULTS_BYTES, _RESULTS_KEEP_S)
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
         self._peers = Peers(options.max_message_bytes, credentials)
+        self._watch = Watch(self._peers)
         processor = Processor(self._workers, _WAITING_EXECUTIONS)
         self._relay = Relay(
             processor=processor, peers=self._peers, recorder=recorder, results=results, open_runs=_OPEN_RUNS
         )
-        source = Source(
-            relay=self._relay, processor=processor, peers=self._peers, recorder=recorder,
-            waiting_clients=_WAITING_CLIENTS,
-        )  # fmt: skip
         self._health = Health()
         opener = Opener(store=store, threads=options.threads, limits=options.limits, changed=self._health.refresh)
         epochs = Epochs(
@@ -146,6 +145,11 @@ class Agent:
             max_message_bytes=options.max_message_bytes,
             changed=self._changed,
         )
+        source = Source(
+            relay=self._relay, processor=processor, peers=self._peers, variants=Variants(epochs, self._peers),
+            recorder=recorder,
+            waiting_clients=_WAITING_CLIENTS,
+        )  # fmt: skip
         self._server = grpc.server(
             ThreadPoolExecutor(_SERVER_THREADS, thread_name_prefix="server"),
             options=server_options(options.max_message_bytes, CONNECTION_AGE_S if credentials else None),
@@ -160,7 +164,7 @@ class Agent:
         )
         control = AgentServicer(
             epochs=epochs, store=store, journal=journal, results=results, runs=self._relay.runs,
-            prober=Prober(epochs, credentials),
+            prober=Prober(epochs, credentials), peers=self._peers,
         )  # fmt: skip
         add_service(self._server, AGENT_SERVICE, control)
         self._health.serve(self._server)
@@ -201,6 +205,7 @@ class Agent:
         drained = bool(self._server.stop(left_s()).wait(left_s() + _CUT_OFF_S)) and drained
         self._relay.runs.stop()
         self._workers.shutdown(wait=drained, cancel_futures=True)
+        self._watch.stop()
         self._peers.keep(())
         if self._scraped is not None:
             self._scraped.stop()
@@ -235,7 +240,10 @@ class Agent:
         """Follow a change of the loaded plans: health per segment, flow and plan, and channels to peers."""
         self._health.follow(loaded)
         self._metrics.keep({flow for plan in loaded for flow in plan.flows})
-        self._peers.keep({Peer(*named) for plan in loaded for named in plan.assignment.peers.items()})
+        shares = [share for plan in loaded for share in plan.assignment.every()]
+        self._peers.keep({Peer(*named) for share in shares for named in share.peers.items()})
+        backed = [share for plan in loaded if plan.assignment.fallbacks for share in plan.assignment.every()]
+        self._watch.follow({Peer(*named) for share in backed for named in share.peers.items()})
 
 
 def _tracer(options: Options) -> OtlpTracer | None:

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Failed, Unreachable
+from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Failed, Unreachable, WrongState
 from runtimes.once import Once
 from runtimes.peers import HEARTBEAT_S, Peer
 from runtimes.processor import Execution
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from runtimes.relay import Relay
     from runtimes.runs import Run
     from runtimes.trace import TraceContext
+    from runtimes.variants import Variants
 
 
 class Source:
@@ -39,6 +40,8 @@ class Source:
         Runs a segment that is asked for alone.
     peers
         The other agents, to be watched.
+    variants
+        Chooses between a plan and its fallbacks.
     recorder
         Takes note of what requests cost.
     waiting_clients
@@ -46,9 +49,11 @@ class Source:
     """
 
     def __init__(
-        self, *, relay: Relay, processor: Processor, peers: Peers, recorder: Recorder, waiting_clients: int
-    ) -> None:
+        self, *, relay: Relay, processor: Processor, peers: Peers, variants: Variants, recorder: Recorder,
+        waiting_clients: int,
+    ) -> None:  # fmt: skip
         self._relay = relay
+        self._variants = variants
         self._processor = processor
         self._peers = peers
         self._recorder = recorder
@@ -85,24 +90,51 @@ class Source:
         AgentError
             What went wrong, with the device and segment, by the deadline.
         """
+        deadline = time.monotonic() + deadline_s
+        tried: set[str] = set()
         with self._places:
-            deadline = time.monotonic() + deadline_s
-            run = self._relay.runs.open(
-                loaded, flow, key=secrets.token_hex(16), request=request, deadline=deadline, trace=trace
-            )
-            try:
-                if not on_cancel(lambda: run.resolve(Failed("the client went away"))):
-                    raise Failed("the client went away before its request began")
-                for route in loaded.routes(flow.name, ""):
-                    self._relay.send(run, route, arrays)
-                self._relay.take(run, arrays, inline=True)
-                self._wait(run, deadline_s)
-            finally:
-                self._relay.runs.close(run)
-                self._account(run, deadline_s)
+            while True:
+                variant = self._variants.choose(loaded, flow.name, tried)
+                flow = variant.flows[flow.name]
+                try:
+                    return self._attempt(variant, flow, arrays, request, deadline, on_cancel, trace)
+                except (Unreachable, WrongState) as error:
+                    # Inference changes nothing, so another way may be tried; the client hears of one end only.
+                    tried.add(variant.assignment.plan)
+                    if not self._may_try(loaded, flow.name, tried, deadline):
+                        raise error from None
+
+    def _attempt(
+        self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], request: str, deadline: float,
+        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None,
+    ) -> Mapping[str, Array] | None:  # fmt: skip
+        deadline_s = deadline - time.monotonic()
+        run = self._relay.runs.open(
+            loaded, flow, key=secrets.token_hex(16), request=request, deadline=deadline, trace=trace
+        )
+        try:
+            if not on_cancel(lambda: run.resolve(Failed("the client went away"))):
+                raise Failed("the client went away before its request began")
+            for route in loaded.routes(flow.name, ""):
+                self._relay.send(run, route, arrays)
+            self._relay.take(run, arrays, inline=True)
+            self._wait(run, deadline_s)
+        finally:
+            self._relay.runs.close(run)
+            self._account(run, deadline_s)
         if isinstance(run.outcome, AgentError):
             raise run.outcome
         return run.outcome
+
+    def _may_try(self, loaded: LoadedPlan, flow: str, tried: set[str], deadline: float) -> bool:
+        """Say whether another variant can be tried in the time that is left."""
+        if not loaded.assignment.fallbacks or time.monotonic() >= deadline:
+            return False
+        try:
+            self._variants.choose(loaded, flow, tried)
+        except AgentError:
+            return False
+        return True
 
     def run_segment(
         self, loaded: LoadedPlan, spec: SegmentSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from runtimes.protos import open_inference_grpc_pb2 as runtimes_dot_protos_dot_open__inference__grpc__pb2
 
 
-DESCRIPTOR = _POOL.AddSerializedFile(b'\n\x1bruntimes/protos/agent.proto\x12\x0fplacer.agent.v1\x1a)runtimes/protos/open_inference_grpc.proto\" \n\x0cStageRequest\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\"u\n\nStageReply\x12\x34\n\x07missing\x18\x01 \x03(\x0b\x32#.placer.agent.v1.StageReply.Missing\x1a\x31\n\x07Missing\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x04\"9\n\tBlobChunk\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"$\n\x0cPutBlobReply\x12\x14\n\x0cstored_bytes\x18\x01 \x01(\x04\"(\n\tPlanEpoch\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\" \n\x0cPrepareReply\x12\x10\n\x08segments\x18\x01 \x03(\t\"\x0f\n\rActivateReply\".\n\x0fRollbackRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04plan\x18\x02 \x01(\t\"\x1d\n\rRollbackReply\x12\x0c\n\x04plan\x18\x01 \x01(\t\"\x0f\n\rStatusRequest\"\x86\x02\n\x0bStatusReply\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12/\n\x04held\x18\x03 \x03(\x0b\x32!.placer.agent.v1.StatusReply.Held\x12\x15\n\ropen_requests\x18\x04 \x01(\r\x12\x15\n\rlast_sequence\x18\x05 \x01(\x04\x12\x0f\n\x07trouble\x18\x06 \x01(\t\x1a\x66\n\x04Held\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08segments\x18\x04 \x03(\t\x12\x0f\n\x07\x64\x65vices\x18\x05 \x03(\t\x12\x0f\n\x07sources\x18\x06 \x03(\t\"\x1f\n\x0eObserveRequest\x12\r\n\x05since\x18\x01 \x01(\x04\"\xcb\x01\n\x0bObservation\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04\x66low\x18\x02 \x01(\t\x12\x0f\n\x07segment\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\n\n\x02to\x18\x05 \x01(\t\x12\x0f\n\x07request\x18\x06 \x01(\t\x12\x0f\n\x07seconds\x18\x07 \x01(\x01\x12\x10\n\x08padded_s\x18\x08 \x01(\x01\x12\x0f\n\x07queue_s\x18\t \x01(\x01\x12\r\n\x05\x62ytes\x18\n \x01(\x04\x12\x10\n\x08sequence\x18\x0b \x01(\x04\x12\r\n\x05\x65poch\x18\x0c \x01(\x04\"\x1f\n\x0c\x46\x65tchRequest\x12\x0f\n\x07request\x18\x01 \x01(\t\"H\n\x0b\x45\x63hoRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x18\n\x0breply_bytes\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_reply_bytes\",\n\tEchoReply\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\"/\n\x0cProbeRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x1e\n\nProbeReply\x12\x10\n\x08measured\x18\x01 \x01(\x0c\x32\xb4\x06\n\x05\x41gent\x12\x45\n\x05Stage\x12\x1d.placer.agent.v1.StageRequest\x1a\x1b.placer.agent.v1.StageReply\"\x00\x12H\n\x07PutBlob\x12\x1a.placer.agent.v1.BlobChunk\x1a\x1d.placer.agent.v1.PutBlobReply\"\x00(\x01\x12\x46\n\x07Prepare\x12\x1a.placer.agent.v1.PlanEpoch\x1a\x1d.placer.agent.v1.PrepareReply\"\x00\x12H\n\x08\x41\x63tivate\x12\x1a.placer.agent.v1.PlanEpoch\x1a\x1e.placer.agent.v1.ActivateReply\"\x00\x12N\n\x08Rollback\x12 .placer.agent.v1.RollbackRequest\x1a\x1e.placer.agent.v1.RollbackReply\"\x00\x12H\n\x06Status\x12\x1e.placer.agent.v1.StatusRequest\x1a\x1c.placer.agent.v1.StatusReply\"\x00\x12L\n\x07Observe\x12\x1f.placer.agent.v1.ObserveRequest\x1a\x1c.placer.agent.v1.Observation\"\x00\x30\x01\x12G\n\x05\x46\x65tch\x12\x1d.placer.agent.v1.FetchRequest\x1a\x1d.inference.ModelInferResponse\"\x00\x12\x42\n\x04\x45\x63ho\x12\x1c.placer.agent.v1.EchoRequest\x1a\x1a.placer.agent.v1.EchoReply\"\x00\x12L\n\nEchoStream\x12\x1c.placer.agent.v1.EchoRequest\x1a\x1a.placer.agent.v1.EchoReply\"\x00(\x01\x30\x01\x12\x45\n\x05Probe\x12\x1d.placer.agent.v1.ProbeRequest\x1a\x1b.placer.agent.v1.ProbeReply\"\x00\x62\x06proto3')
+DESCRIPTOR = _POOL.AddSerializedFile(b'\n\x1bruntimes/protos/agent.proto\x12\x0fplacer.agent.v1\x1a)runtimes/protos/open_inference_grpc.proto\" \n\x0cStageRequest\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\"u\n\nStageReply\x12\x34\n\x07missing\x18\x01 \x03(\x0b\x32#.placer.agent.v1.StageReply.Missing\x1a\x31\n\x07Missing\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x04\"9\n\tBlobChunk\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"$\n\x0cPutBlobReply\x12\x14\n\x0cstored_bytes\x18\x01 \x01(\x04\"(\n\tPlanEpoch\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\" \n\x0cPrepareReply\x12\x10\n\x08segments\x18\x01 \x03(\t\"\x0f\n\rActivateReply\".\n\x0fRollbackRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04plan\x18\x02 \x01(\t\"\x1d\n\rRollbackReply\x12\x0c\n\x04plan\x18\x01 \x01(\t\"\x0f\n\rStatusRequest\"\x94\x02\n\x0bStatusReply\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12/\n\x04held\x18\x03 \x03(\x0b\x32!.placer.agent.v1.StatusReply.Held\x12\x15\n\ropen_requests\x18\x04 \x01(\r\x12\x15\n\rlast_sequence\x18\x05 \x01(\x04\x12\x0f\n\x07trouble\x18\x06 \x01(\t\x12\x0c\n\x04lost\x18\x07 \x03(\t\x1a\x66\n\x04Held\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08segments\x18\x04 \x03(\t\x12\x0f\n\x07\x64\x65vices\x18\x05 \x03(\t\x12\x0f\n\x07sources\x18\x06 \x03(\t\"\r\n\x0b\x42\x65\x61tRequest\"\x19\n\tBeatReply\x12\x0c\n\x04lost\x18\x01 \x03(\t\"\x1f\n\x0eObserveRequest\x12\r\n\x05since\x18\x01 \x01(\x04\"\xcb\x01\n\x0bObservation\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04\x66low\x18\x02 \x01(\t\x12\x0f\n\x07segment\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\n\n\x02to\x18\x05 \x01(\t\x12\x0f\n\x07request\x18\x06 \x01(\t\x12\x0f\n\x07seconds\x18\x07 \x01(\x01\x12\x10\n\x08padded_s\x18\x08 \x01(\x01\x12\x0f\n\x07queue_s\x18\t \x01(\x01\x12\r\n\x05\x62ytes\x18\n \x01(\x04\x12\x10\n\x08sequence\x18\x0b \x01(\x04\x12\r\n\x05\x65poch\x18\x0c \x01(\x04\"\x1f\n\x0c\x46\x65tchRequest\x12\x0f\n\x07request\x18\x01 \x01(\t\"H\n\x0b\x45\x63hoRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x18\n\x0breply_bytes\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_reply_bytes\",\n\tEchoReply\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\"/\n\x0cProbeRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x1e\n\nProbeReply\x12\x10\n\x08measured\x18\x01 \x01(\x0c\x32\xf8\x06\n\x05\x41gent\x12\x45\n\x05Stage\x12\x1d.placer.agent.v1.StageRequest\x1a\x1b.placer.agent.v1.StageReply\"\x00\x12H\n\x07PutBlob\x12\x1a.placer.agent.v1.BlobChunk\x1a\x1d.placer.agent.v1.PutBlobReply\"\x00(\x01\x12\x46\n\x07Prepare\x12\x1a.placer.agent.v1.PlanEpoch\x1a\x1d.placer.agent.v1.PrepareReply\"\x00\x12H\n\x08\x41\x63tivate\x12\x1a.placer.agent.v1.PlanEpoch\x1a\x1e.placer.agent.v1.ActivateReply\"\x00\x12N\n\x08Rollback\x12 .placer.agent.v1.RollbackRequest\x1a\x1e.placer.agent.v1.RollbackReply\"\x00\x12H\n\x06Status\x12\x1e.placer.agent.v1.StatusRequest\x1a\x1c.placer.agent.v1.StatusReply\"\x00\x12\x42\n\x04\x42\x65\x61t\x12\x1c.placer.agent.v1.BeatRequest\x1a\x1a.placer.agent.v1.BeatReply\"\x00\x12L\n\x07Observe\x12\x1f.placer.agent.v1.ObserveRequest\x1a\x1c.placer.agent.v1.Observation\"\x00\x30\x01\x12G\n\x05\x46\x65tch\x12\x1d.placer.agent.v1.FetchRequest\x1a\x1d.inference.ModelInferResponse\"\x00\x12\x42\n\x04\x45\x63ho\x12\x1c.placer.agent.v1.EchoRequest\x1a\x1a.placer.agent.v1.EchoReply\"\x00\x12L\n\nEchoStream\x12\x1c.placer.agent.v1.EchoRequest\x1a\x1a.placer.agent.v1.EchoReply\"\x00(\x01\x30\x01\x12\x45\n\x05Probe\x12\x1d.placer.agent.v1.ProbeRequest\x1a\x1b.placer.agent.v1.ProbeReply\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,23 +55,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_start=513
   _globals['_STATUSREQUEST']._serialized_end=528
   _globals['_STATUSREPLY']._serialized_start=531
-  _globals['_STATUSREPLY']._serialized_end=793
-  _globals['_STATUSREPLY_HELD']._serialized_start=691
-  _globals['_STATUSREPLY_HELD']._serialized_end=793
-  _globals['_OBSERVEREQUEST']._serialized_start=795
-  _globals['_OBSERVEREQUEST']._serialized_end=826
-  _globals['_OBSERVATION']._serialized_start=829
-  _globals['_OBSERVATION']._serialized_end=1032
-  _globals['_FETCHREQUEST']._serialized_start=1034
-  _globals['_FETCHREQUEST']._serialized_end=1065
-  _globals['_ECHOREQUEST']._serialized_start=1067
-  _globals['_ECHOREQUEST']._serialized_end=1139
-  _globals['_ECHOREPLY']._serialized_start=1141
-  _globals['_ECHOREPLY']._serialized_end=1185
-  _globals['_PROBEREQUEST']._serialized_start=1187
-  _globals['_PROBEREQUEST']._serialized_end=1234
-  _globals['_PROBEREPLY']._serialized_start=1236
-  _globals['_PROBEREPLY']._serialized_end=1266
-  _globals['_AGENT']._serialized_start=1269
-  _globals['_AGENT']._serialized_end=2089
+  _globals['_STATUSREPLY']._serialized_end=807
+  _globals['_STATUSREPLY_HELD']._serialized_start=705
+  _globals['_STATUSREPLY_HELD']._serialized_end=807
+  _globals['_BEATREQUEST']._serialized_start=809
+  _globals['_BEATREQUEST']._serialized_end=822
+  _globals['_BEATREPLY']._serialized_start=824
+  _globals['_BEATREPLY']._serialized_end=849
+  _globals['_OBSERVEREQUEST']._serialized_start=851
+  _globals['_OBSERVEREQUEST']._serialized_end=882
+  _globals['_OBSERVATION']._serialized_start=885
+  _globals['_OBSERVATION']._serialized_end=1088
+  _globals['_FETCHREQUEST']._serialized_start=1090
+  _globals['_FETCHREQUEST']._serialized_end=1121
+  _globals['_ECHOREQUEST']._serialized_start=1123
+  _globals['_ECHOREQUEST']._serialized_end=1195
+  _globals['_ECHOREPLY']._serialized_start=1197
+  _globals['_ECHOREPLY']._serialized_end=1241
+  _globals['_PROBEREQUEST']._serialized_start=1243
+  _globals['_PROBEREQUEST']._serialized_end=1290
+  _globals['_PROBEREPLY']._serialized_start=1292
+  _globals['_PROBEREPLY']._serialized_end=1322
+  _globals['_AGENT']._serialized_start=1325
+  _globals['_AGENT']._serialized_end=2213
 # @@protoc_insertion_point(module_scope)

@@ -80,7 +80,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("device", "version", "held", "open_requests", "last_sequence", "trouble")
+    __slots__ = ("device", "version", "held", "open_requests", "last_sequence", "trouble", "lost")
     class Held(_message.Message):
         __slots__ = ("plan", "epoch", "state", "segments", "devices", "sources")
         PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -102,13 +102,25 @@ class StatusReply(_message.Message):
     OPEN_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     device: str
     version: str
     held: _containers.RepeatedCompositeFieldContainer[StatusReply.Held]
     open_requests: int
     last_sequence: int
     trouble: str
-    def __init__(self, device: _Optional[str] = ..., version: _Optional[str] = ..., held: _Optional[_Iterable[_Union[StatusReply.Held, _Mapping]]] = ..., open_requests: _Optional[int] = ..., last_sequence: _Optional[int] = ..., trouble: _Optional[str] = ...) -> None: ...
+    lost: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, device: _Optional[str] = ..., version: _Optional[str] = ..., held: _Optional[_Iterable[_Union[StatusReply.Held, _Mapping]]] = ..., open_requests: _Optional[int] = ..., last_sequence: _Optional[int] = ..., trouble: _Optional[str] = ..., lost: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class BeatRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class BeatReply(_message.Message):
+    __slots__ = ("lost",)
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    lost: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, lost: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ObserveRequest(_message.Message):
     __slots__ = ("since",)

@@ -38,7 +38,8 @@ def test_every_field_of_a_plan_is_documented_in_its_section(struct):
 
 def test_all_structs_of_a_plan_were_found():
     assert {s.__name__ for s in STRUCTS} == {
-        "Plan", "FlowPlan", "Segment", "Transfer", "Ledger", "LedgerLine", "Baseline", "Model",
+        "Plan", "FlowPlan", "Segment", "Transfer", "Ledger", "LedgerLine", "Baseline", "Model", "Fallback",
+        "Unserved",
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from placer.deployment import Deployment
-from runtimes.assignment import Assignment, FlowSpec, Route, SegmentSpec, TensorSpec
+from runtimes.assignment import Assignment, Fallback, FlowSpec, Route, SegmentSpec, TensorSpec
 
 SHAPE = (1, 4)
 
@@ -66,15 +66,6 @@ def plan(
     deadline_s: float | None = None,
 ) -> Deployment:
     devices = list(dict.fromkeys([source, *(s.device for s in steps), sink]))
-    spec = FlowSpec(
-        name=flow,
-        source=source,
-        sink=sink,
-        devices=tuple(devices),
-        deadline_s=deadline_s,
-        inputs=tuple(tensor(t, shape) for t in inputs),
-        outputs=tuple(tensor(t, shape) for t in outputs),
-    )
     made: dict[str, tuple[str, str]] = dict.fromkeys(inputs, ("", source))
     made.update((t, (s.name, s.device)) for s in steps for t in s.outputs)
     needed: dict[str, set[str]] = {}
@@ -87,6 +78,16 @@ def plan(
             after, at = made[t]
             if at != device:
                 carried.setdefault((at, after, device), []).append(t)
+    spec = FlowSpec(
+        name=flow,
+        source=source,
+        sink=sink,
+        devices=tuple(devices),
+        hops=tuple(dict.fromkeys((at, to) for at, _, to in carried)),
+        deadline_s=deadline_s,
+        inputs=tuple(tensor(t, shape) for t in inputs),
+        outputs=tuple(tensor(t, shape) for t in outputs),
+    )
     models = {s.name: operator_model(s.op, s.inputs, s.outputs, shape) for s in steps}
     assignments = {
         device: Assignment(
@@ -175,6 +176,36 @@ def endless() -> bytes:
     ends = [helper.make_tensor_value_info(n, float_, [1, 4]) for n in ("a", "y")]
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [turns])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+
+
+def with_fallbacks(
+    base: Deployment, fallbacks: dict[tuple[str, ...], Deployment | str], *, warm: bool = True
+) -> Deployment:
+    """Give a plan fallbacks by what is lost; a text says why its flow cannot be served then."""
+    given = {
+        device: tuple(
+            Fallback(lost=lost, unserved={"flow": other})
+            if isinstance(other, str)
+            else Fallback(lost=lost, assignment=other.assignments.get(device), warm=warm)
+            for lost, other in fallbacks.items()
+        )
+        for device in dict.fromkeys(
+            [*base.assignments, *(d for o in fallbacks.values() if not isinstance(o, str) for d in o.assignments)]
+        )
+    }
+    nothing = {"flows": (), "segments": (), "routes": (), "peers": {}, "max_message_bytes": 1 << 20}
+    return Deployment(
+        plan=base.plan,
+        epoch=base.epoch,
+        assignments={
+            device: msgspec.structs.replace(
+                base.assignments.get(device) or Assignment(plan=base.plan, epoch=base.epoch, device=device, **nothing),
+                fallbacks=of_device,
+            )
+            for device, of_device in given.items()
+        },
+        blobs={k: v for d in (base, *fallbacks.values()) if not isinstance(d, str) for k, v in d.blobs.items()},
+    )
 
 
 def with_model(deployment: Deployment, device: str, model: bytes) -> Deployment:
