@@ -92,12 +92,13 @@ class Source:
         """
         deadline = time.monotonic() + deadline_s
         tried: set[str] = set()
+        backed = bool(loaded.assignment.fallbacks)
         with self._places:
             while True:
                 variant = self._variants.choose(loaded, flow.name, tried)
                 flow = variant.flows[flow.name]
                 try:
-                    return self._attempt(variant, flow, arrays, request, deadline, on_cancel, trace)
+                    return self._attempt(variant, flow, arrays, request, deadline, on_cancel, trace, backed=backed)
                 except (Unreachable, WrongState) as error:
                     # Inference changes nothing, so another way may be tried; the client hears of one end only.
                     tried.add(variant.assignment.plan)
@@ -106,7 +107,7 @@ class Source:
 
     def _attempt(
         self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], request: str, deadline: float,
-        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None,
+        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None, *, backed: bool,
     ) -> Mapping[str, Array] | None:  # fmt: skip
         deadline_s = deadline - time.monotonic()
         run = self._relay.runs.open(
@@ -118,7 +119,7 @@ class Source:
             for route in loaded.routes(flow.name, ""):
                 self._relay.send(run, route, arrays)
             self._relay.take(run, arrays, inline=True)
-            self._wait(run, deadline_s)
+            self._wait(run, deadline_s, backed=backed)
         finally:
             self._relay.runs.close(run)
             self._account(run, deadline_s)
@@ -179,8 +180,11 @@ class Source:
         succeeded = run.resolved.is_set() and not isinstance(run.outcome, AgentError)
         self._recorder.spent(run.flow.name, run.hand_over() + wait_j, succeeded=succeeded)
 
-    def _wait(self, run: Run, deadline_s: float) -> None:
-        """Wait for the sink's word, and for no longer than the devices on the way are there."""
+    def _wait(self, run: Run, deadline_s: float, *, backed: bool) -> None:
+        """Wait for the sink's word, and for no longer than the devices on the way are there.
+
+        Where there are fallbacks, also for no longer than the devices on the way reach each other.
+        """
         loaded, flow = run.loaded, run.flow
         others = [peer_of(loaded, d) for d in flow.devices if d != loaded.device]
 
@@ -193,6 +197,9 @@ class Source:
                 run.resolve(
                     Unreachable(f"device {named(silent)} does not answer, while flow {flow.name!r} waits for it")
                 )
+            elif backed and (lost := self._variants.obstacle(loaded.assignment, flow.name)):
+                words = " to ".join(map(repr, lost))
+                run.resolve(Unreachable(f"{words} is lost, while flow {flow.name!r} waits for it"))
             elif run.remaining_s <= 0:
                 unheard = self._peers.unheard(others)
                 run.resolve(

@@ -57,20 +57,20 @@ class Variants:
         main = plan.assignment
         if not main.fallbacks:
             return plan
-        obstacle = self._obstacle(main, flow)
+        obstacle = self.obstacle(main, flow)
         if not obstacle and main.plan not in tried:
             return plan
         met = dict.fromkeys([obstacle] if obstacle else [])
         for share in _by_aptness(main.fallbacks, obstacle):
             if share.plan in tried or all(f.name != flow for f in share.flows):
                 continue
-            if also := self._obstacle(share, flow):
+            if also := self.obstacle(share, flow):
                 met[also] = None
                 continue
             return self._epochs.loaded(share.plan, main.epoch)
         raise Unreachable(_refusal(main, flow, obstacle, list(met)))
 
-    def _obstacle(self, share: Assignment, flow: str) -> tuple[str, ...]:
+    def obstacle(self, share: Assignment, flow: str) -> tuple[str, ...]:
         """Give what keeps a variant from serving a flow: a device, or the two ends of a link; nothing if it can."""
         spec = next(f for f in share.flows if f.name == flow)
         views = {d: self._peers.view(Peer(d, share.peers[d])) for d in spec.devices if d != share.device}

@@ -183,7 +183,8 @@ def test_a_link_between_two_others_is_told_to_the_source(agents, how):
         wire.cut(how)
         started = time.monotonic()
         assert served() == "box"
-        assert time.monotonic() - started < TWO_HEARTBEATS_S
+        # The box knows after two; the camera is told with the answer to its own next one.
+        assert time.monotonic() - started < TWO_HEARTBEATS_S + 1.5
         with AgentClient(agents.addresses["camera"]) as camera:
             assert camera.status().lost == ()
         wire.heal()
