@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from placer.evidence import Evidence
     from placer.plan import Plan
     from placer.problem import Problem
-    from profiles import Figure, Site
+    from profiles import Device, Figure, Site
 
 MARGIN = 0.05
 """A figure has drifted where the interval of its factor leaves out everything within this part of 1."""
@@ -114,7 +114,9 @@ def calibrate(site: Site, problem: Problem, plan: Plan, evidence: Iterable[Evide
         if part.kind == "segment":
             mode, expected_s = _segment_s(problem, plan, part)
             if expected_s > 0:
-                signs["device", part.device, mode].append(_sign(part, expected_s, 0.0))
+                signs["device", part.device, _site_mode(site.device(part.device), mode)].append(
+                    _sign(part, expected_s, 0.0)
+                )
         else:
             link = links.get((part.device, part.to))
             if link is None:
@@ -159,6 +161,11 @@ def _segment_s(problem: Problem, plan: Plan, part: Evidence) -> tuple[str, float
         )
     start_s = next(d.segment_s for d in problem.devices if d.name == segment.device)
     return segment.mode, start_s + sum(seconds[op] for op in segment.ops)
+
+
+def _site_mode(device: Device, mode: str) -> str:
+    """Give the device's name of a problem's mode, which names the stage beside it where a flow has several."""
+    return next((m.name for m in device.modes if mode == m.name or mode.startswith(f"{m.name} (")), mode)
 
 
 def _sign(part: Evidence, expected_s: float, doubt: float) -> _Sign:

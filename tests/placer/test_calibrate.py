@@ -106,6 +106,31 @@ def test_more_time_is_a_larger_factor(one: float, other: float) -> None:
     assert ratios[0] <= ratios[1] * (1 + 1e-9)
 
 
+def test_stages_of_one_mode_tell_of_it_together() -> None:
+    # In a flow of several stages a problem's modes are named with theirs.
+    def staged(mode: str) -> str:
+        return f"{mode} (orientation)"
+
+    flows = tuple(
+        msgspec.structs.replace(
+            f,
+            ops=tuple(
+                msgspec.structs.replace(
+                    op, options=tuple(msgspec.structs.replace(o, mode=staged(o.mode)) for o in op.options)
+                )
+                for op in f.ops
+            ),
+        )
+        for f in PROBLEM.flows
+    )
+    (flow,) = PLAN.flows
+    segments = tuple(msgspec.structs.replace(s, mode=staged(s.mode)) for s in flow.segments)
+    plan = msgspec.structs.replace(PLAN, flows=(msgspec.structs.replace(flow, segments=segments),))
+    factors = calibrate(SITE, msgspec.structs.replace(PROBLEM, flows=flows), plan, as_planned(camera=2.0))
+    assert [(f.name, f.mode) for f in factors if f.kind == "device"] == [("camera", "cpu-fp32"), ("box", "gpu-fp32")]
+    assert factors[0].ratio == pytest.approx(2, rel=0.06)
+
+
 def test_more_requests_make_it_surer_up_to_a_floor() -> None:
     noisy = [msgspec.structs.replace(e, spread=0.5) for e in as_planned()]
     few, many = ([msgspec.structs.replace(e, requests=n) for e in noisy] for n in (3, 3000))
