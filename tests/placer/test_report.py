@@ -108,8 +108,10 @@ def test_measured_times_stand_beside_planned_ones():
         kind="segment", name="f/0", where="box", planned_s=0.01, predicted_s=None, measured_s=0.02,
         measured_p90_s=0.03, bytes=1000, requests=7,
     )  # fmt: skip
-    text = drawn(run_table([row]))
-    assert "Measured over 7 requests" in text
+    flow = msgspec.structs.replace(row, kind="flow", name="f")
+    part = msgspec.structs.replace(flow, name="f, in part", planned_s=None, requests=2)
+    text = drawn(run_table([row, flow, part]))
+    assert "Measured over 9 requests" in text
     assert "predicted" not in text
     text = drawn(run_table([msgspec.structs.replace(row, predicted_s=0.025)]))
     assert "+25%" in text
