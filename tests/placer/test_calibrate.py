@@ -18,7 +18,7 @@ from placer.calibrate import Factor, calibrate
 from placer.calibrated_site import calibrated_site
 from placer.compare import Row
 from placer.errors import Infeasible, ProblemError
-from placer.evidence import Evidence, of_observations, read_evidence
+from placer.evidence import Evidence, of_observations, of_plan, read_evidence
 from placer.plan import encode_plan
 from placer.planning import build_site, plan_site
 from placer.replan import replan
@@ -277,6 +277,26 @@ def test_observations_are_summed_up_without_the_first() -> None:
     assert one.spread == pytest.approx(0.14826)
     assert of_observations([observation(1, 9.0)]) == ()
     assert len(of_observations([observation(i, 1.0, to=to, kind="hop") for i in range(6) for to in ("a", "b")])) == 2
+
+
+def test_requests_that_took_another_way_do_not_count() -> None:
+    (flow,) = PLAN.flows
+    first, second = flow.segments
+    (there,) = (t for t in flow.transfers if t.target == second.device)
+    own: list[dict[str, Any]] = [
+        {"segment": first.name, "device": first.device},
+        {"kind": "hop", "segment": first.name, "device": there.source, "to": there.target},
+        {"segment": second.name, "device": second.device},
+    ]
+    elsewhere = [*own[:1], {"segment": second.name, "device": "gpu"}]
+    seen = [
+        observation(10 * request + i, 0.01, request=f"r{request}", **fields)
+        for request, way in enumerate([own, own, elsewhere, own])
+        for i, fields in enumerate(way)
+    ]
+    kept = of_plan(PLAN, seen)
+    assert {o.request for o in kept} == {"r0", "r1", "r3"}
+    assert [e.requests for e in of_observations(kept)] == [2, 2, 2]
 
 
 def row(kind: str, name: str, where: str, seconds: float) -> Row:
