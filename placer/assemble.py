@@ -59,6 +59,7 @@ def assemble(
         baselines=make_baselines(index, built.meanings if built else None),
         models=models,
         agents=dict(agents or {}),
+        threads={device: dict(counts) for device, counts in built.threads.items()} if built else {},
         meanings=dict(built.meanings) if built else {},
         problem=index.problem,
     )

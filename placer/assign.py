@@ -62,7 +62,7 @@ def assign(plan: Plan, graphs: Mapping[str, FlowGraph], *, epoch: int = 1, threa
     epoch
         The plan's turn on the site: above that of every plan deployed there before.
     threads
-        Threads of each segment's session.
+        Threads of each segment's session, where the plan does not say them.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def assign(plan: Plan, graphs: Mapping[str, FlowGraph], *, epoch: int = 1, threa
                     blob_bytes=len(part.blob),
                     inputs=_specs(graph, part.inputs, stage),
                     outputs=_specs(graph, part.outputs, stage),
-                    threads=threads,
+                    threads=plan.threads.get(segment.device, {}).get(segment.mode, threads),
                     power_w=power_w[segment.name],
                 )
             )

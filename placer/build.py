@@ -50,6 +50,8 @@ class Built:
         Where joules come from: by ("compute" or "transfer", device or link name).
     privacy
         Labels and barred devices by flow, for reports and independent checks.
+    threads
+        Of an execution by device and mode, where the mode's figures are of so many.
     """
 
     problem: Problem
@@ -57,6 +59,7 @@ class Built:
     pue: Mapping[str, float]
     origins: Mapping[tuple[str, str], str]
     privacy: Mapping[str, Privacy]
+    threads: Mapping[str, Mapping[str, int]]
 
 
 def is_endpoint(op: str) -> bool:
@@ -125,6 +128,11 @@ def build(
         pue={d.name: d.pue for d in site.devices if d.pue > 1},
         origins=origins,
         privacy=privacy,
+        threads={
+            device.name: counts
+            for device in site.devices
+            if (counts := {mode.name: mode.threads for mode in device.modes if mode.threads is not None})
+        },
     )
 
 

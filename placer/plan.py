@@ -198,6 +198,8 @@ class Plan(_Part, frozen=True, kw_only=True):
         The problem it solves, whole: a plan can be checked again anywhere.
     models, agents
         Where the models are and where the devices' agents listen; empty for a plan of a bare problem.
+    threads
+        Of an execution by device and mode, where the mode's figures are of so many; else `deploy` says it.
     meanings
         The site's words for the problem's rules, by the rule's name; rules not named speak for themselves.
     fallbacks
@@ -215,6 +217,7 @@ class Plan(_Part, frozen=True, kw_only=True):
     baselines: tuple[Baseline, ...] = ()
     models: tuple[Model, ...] = ()
     agents: dict[str, str] = {}
+    threads: dict[str, dict[str, int]] = {}
     meanings: dict[str, str] = {}
     fallbacks: tuple[Fallback, ...] = ()
     problem: Problem

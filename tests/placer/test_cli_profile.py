@@ -14,13 +14,15 @@ import onnx
 import pytest
 
 from placer.__main__ import main
+from placer.assign import assign, load_models
 from placer.costs import cost_table
 from placer.local_agents import local_agents
-from placer.planning import read_model
+from placer.plan import decode_plan, encode_plan
+from placer.planning import plan_site, read_model
 from placer.units import units_of
 from profiles import DeviceProfile, read_site
 from profiles.meters import Measurement, write_log
-from profiles.profile_file import read_profile
+from profiles.profile_file import encode_profile, read_profile
 from runtimes.client import AgentClient
 from tests.e2e.desk import small_model
 
@@ -90,6 +92,23 @@ def test_a_profile_with_declared_powers_is_a_profile_that_plans_are_made_of(comm
     for unit in units_of(graph):
         total_s = sum(fitted.cost(op, "box", "cpu-fp32-1t").seconds for op in unit.ops)
         assert total_s == pytest.approx(known.kind(unit.kind).seconds(unit.macs, unit.bytes))
+
+
+def test_a_segment_runs_with_the_threads_its_mode_was_measured_with(command, tmp_path):
+    flow = """\
+flows:
+  - {name: f, source: box, sink: box, rate_hz: 1, label: any, stages: [{name: m, model: model.onnx}]}
+"""
+    assert command("model.onnx", *DECLARED, "--threads", "1")[0] == 0
+    file = tmp_path / "saved" / "box.yaml"
+    profile = read_profile(file, DeviceProfile)
+    mode = msgspec.structs.replace(profile.modes[0], threads=3)
+    file.write_bytes(encode_profile(msgspec.structs.replace(profile, modes=(mode,))))
+    (tmp_path / "site.yaml").write_text(SITE + flow)
+    plan = plan_site(tmp_path / "site.yaml")
+    assert plan.threads == {"box": {"cpu-fp32-1t": 3}}
+    deployment = assign(decode_plan(encode_plan(plan)), load_models(plan), threads=7)
+    assert {segment.threads for segment in deployment.assignments["box"].segments} == {3}
 
 
 def test_powers_come_from_a_meters_log(command, tmp_path):
