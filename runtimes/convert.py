@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from runtimes.assignment import TensorSpec
+    from runtimes.wire import Buffer
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,28 +31,35 @@ _TYPED_FIELD = {
     "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
 _LENGTH = struct.Struct("<I")
+_ALIGNMENT_BYTES = 16
 
 NOT_TAKEN = "placer.not_taken"
 """The parameter of a reply that names the outputs which a condition kept from being made, one a line."""
 
 
 def encode(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], tensors: Any, raw: Any) -> None:
-    """Append arrays to a message.
+    """Append arrays to a message; parameters and errors as for ``lay_out``, and ``raw`` its raw contents."""
+    raw.extend(map(bytes, lay_out(arrays, specs, tensors)))
+
+
+def lay_out(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], tensors: Any) -> list[Buffer]:
+    """Describe arrays in a message, and give their raw contents, which are views of the arrays where that is possible.
 
     Parameters
     ----------
     arrays
         The arrays by tensor name.
     specs
-        Which of them to append, in this order, and as what.
-    tensors, raw
-        The message's repeated fields: ``inputs`` and ``raw_input_contents``, or the same of outputs.
+        Which of them to take, in this order, and as what.
+    tensors
+        The message's repeated field, ``inputs`` or ``outputs``.
 
     Raises
     ------
     BadRequest
         If an array is missing or is not what its spec says.
     """
+    raw: list[Buffer] = []
     for spec in specs:
         array = arrays.get(spec.name)
         if array is None:
@@ -62,11 +70,19 @@ def encode(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], tensors: An
                 f"{spec.dtype} ({DATATYPES[spec.dtype]}){list(spec.shape)} is expected"
             )
         tensors.add(name=spec.name, datatype=spec.dtype, shape=spec.shape)
-        raw.append(raw_of(array))
+        raw.append(_buffer_of(array))
+    return raw
 
 
 def encode_result(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], reply: Any) -> None:
-    """Fill a reply with a result; outputs that are not in it were not taken, and the reply's parameters say so.
+    """Fill a reply with a result; parameters and errors as for ``lay_out_result``."""
+    reply.raw_output_contents.extend(map(bytes, lay_out_result(arrays, specs, reply)))
+
+
+def lay_out_result(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], reply: Any) -> list[Buffer]:
+    """Describe a result in a reply, and give its raw contents.
+
+    Outputs that are not in the result were not taken, and the reply's parameters say so.
 
     Parameters
     ----------
@@ -80,21 +96,22 @@ def encode_result(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], repl
     Raises
     ------
     BadRequest
-        As ``encode`` does.
+        As ``lay_out`` does.
     """
     asked = list(specs)
-    encode(arrays, (s for s in asked if s.name in arrays), reply.outputs, reply.raw_output_contents)
+    raw = lay_out(arrays, (s for s in asked if s.name in arrays), reply.outputs)
     if missing := [s.name for s in asked if s.name not in arrays]:
         reply.parameters[NOT_TAKEN].string_param = "\n".join(missing)
+    return raw
 
 
-def decode(tensors: Sequence[Any], raw: Sequence[bytes], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
+def decode(tensors: Sequence[Any], raw: Sequence[Buffer], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
     """Read the tensors of a message.
 
     Parameters
     ----------
     tensors, raw
-        The message's repeated fields, as for ``encode``.
+        The message's descriptions, and its raw contents.
     specs
         The tensors that may occur, by name.
 
@@ -161,7 +178,14 @@ def raw_of(array: Array) -> bytes:
     return b"".join(_LENGTH.pack(len(item)) + item for item in items)
 
 
-def of_raw(buffer: bytes, spec: TensorSpec) -> Array:
+def _buffer_of(array: Array) -> Buffer:
+    if array.dtype.kind == "O":
+        return raw_of(array)
+    # As bytes of one dimension, which arrays of no elements have too.
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def of_raw(buffer: Buffer, spec: TensorSpec) -> Array:
     """Read raw contents, as a read-only array over them.
 
     Raises
@@ -175,10 +199,13 @@ def of_raw(buffer: bytes, spec: TensorSpec) -> Array:
         raise BadRequest(
             f"tensor {spec.name!r} has {len(buffer)} raw bytes; {spec.dtype}{list(spec.shape)} takes {spec.bytes}"
         )
+    if isinstance(buffer, memoryview) and np.frombuffer(buffer, np.uint8).ctypes.data % _ALIGNMENT_BYTES:
+        # A foreign client's tensor lies where its message's other fields let it; executors take aligned ones.
+        buffer = bytes(buffer)
     return np.frombuffer(buffer, DATATYPES[spec.dtype]).reshape(spec.shape)
 
 
-def _split(buffer: bytes, spec: TensorSpec) -> list[bytes]:
+def _split(buffer: Buffer, spec: TensorSpec) -> list[bytes]:
     """Cut a BYTES buffer into its elements, each led by its length in four bytes, little-endian."""
     items: list[bytes] = []
     at = 0
@@ -194,7 +221,7 @@ def _split(buffer: bytes, spec: TensorSpec) -> list[bytes]:
                 f"tensor {spec.name!r}: element {len(items)} is said to have {length} bytes, "
                 f"{len(buffer) - at} are left"
             )
-        items.append(buffer[at : at + length])
+        items.append(bytes(buffer[at : at + length]))
         at += length
     return items
 

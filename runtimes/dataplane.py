@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtimes.access import require_client, require_route
-from runtimes.convert import decode, encode_result, require_all
+from runtimes.convert import decode, lay_out_result, require_all
 from runtimes.errors import AgentError, BadRequest, DeadlineExceeded, Failed, UnknownName, WrongState
 from runtimes.hop import is_hop, read_hop
 from runtimes.protos import open_inference_grpc_pb2
+from runtimes.wire import Packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,14 +66,14 @@ class DataPlane:
         self._recorder = recorder
 
     def infer(
-        self, message: Any, caller: Identity | None, time_left_s: float | None,
+        self, packed: Packed, caller: Identity | None, time_left_s: float | None,
         on_cancel: Callable[[Callable[[], None]], bool], parent: TraceContext | None = None,
-    ) -> Any:  # fmt: skip
+    ) -> Packed:  # fmt: skip
         """Answer one ModelInfer request.
 
         Parameters
         ----------
-        message
+        packed
             The request: of a client, or a hop of another agent.
         caller
             Whom its certificate names; None on a connection without.
@@ -94,16 +95,17 @@ class DataPlane:
         AgentError
             What went wrong.
         """
+        message = packed.rest
         if is_hop(message):
-            self._receive(message, caller, parent)
-            return open_inference_grpc_pb2.ModelInferResponse()
+            self._receive(packed, caller, parent)
+            return Packed(open_inference_grpc_pb2.ModelInferResponse())
         require_client(caller)
         trace = self._recorder.begin(parent)
         answer = _Answer(message.id if len(message.id) <= _LONGEST_ID else "")
         started = time.monotonic()
         error: AgentError | None = None
         try:
-            return self._answer(message, answer, time_left_s, on_cancel, trace)
+            return self._answer(packed, answer, time_left_s, on_cancel, trace)
         except AgentError as failure:
             error = failure
             raise
@@ -116,13 +118,14 @@ class DataPlane:
             self._recorder.answered(answer.model, answer.request, seconds, trace, parent, error)
 
     def _answer(
-        self, message: Any, answer: _Answer, time_left_s: float | None,
+        self, packed: Packed, answer: _Answer, time_left_s: float | None,
         on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None,
-    ) -> Any:  # fmt: skip
+    ) -> Packed:  # fmt: skip
+        message = packed.rest
         loaded, model = self.find(message.model_name, message.model_version)
         answer.model = model.name
         specs = {tensor.name: tensor for tensor in model.inputs}
-        arrays = decode(message.inputs, message.raw_input_contents, specs)
+        arrays = decode(message.inputs, packed.raw, specs)
         require_all(arrays, model.inputs)
         wanted = _wanted(message, model.outputs)
         if len(message.id) > _LONGEST_ID:
@@ -142,9 +145,7 @@ class DataPlane:
         reply = open_inference_grpc_pb2.ModelInferResponse(
             model_name=model.name, model_version=str(loaded.epoch), id=request
         )
-        if outputs is not None:
-            encode_result(outputs, wanted, reply)
-        return reply
+        return Packed(reply, () if outputs is None else lay_out_result(outputs, wanted, reply))
 
     def find(self, name: str, version: str) -> tuple[LoadedPlan, FlowSpec | SegmentSpec]:
         """Find a flow that begins here or a segment that runs here.
@@ -182,7 +183,8 @@ class DataPlane:
             )
         return loaded, flow
 
-    def _receive(self, message: Any, caller: Identity | None, parent: TraceContext | None) -> None:
+    def _receive(self, packed: Packed, caller: Identity | None, parent: TraceContext | None) -> None:
+        message = packed.rest
         hop = read_hop(message)
         loaded = self._epochs.loaded(hop.plan, hop.epoch)
         if hop.to != loaded.device or hop.flow not in loaded.flows:
@@ -192,7 +194,7 @@ class DataPlane:
             )
         require_route(caller, hop, loaded, [*(tensor.name for tensor in message.inputs), *hop.tensors_not_taken])
         specs = loaded.specs(hop.flow)
-        arrays = decode(message.inputs, message.raw_input_contents, specs)
+        arrays = decode(message.inputs, packed.raw, specs)
         if unknown := [name[:200] for name in hop.tensors_not_taken if name not in specs]:
             raise BadRequest(
                 f"a hop of flow {hop.flow!r} says of {unknown} that it was not taken; there are {sorted(specs)}"

@@ -14,12 +14,14 @@ from runtimes.connection import Connection
 from runtimes.errors import AgentError, Unreachable, error_of_status
 from runtimes.protos import agent_pb2
 from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, Stub
+from runtimes.wire import write_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from runtimes.tls import Credentials
     from runtimes.trace import TraceContext
+    from runtimes.wire import Packed
 
 # A peer is asked at most this often, by whoever waits for it, and then twice before it counts as frozen.
 HEARTBEAT_S = 0.5
@@ -95,7 +97,7 @@ class Peers:
         self._settled = threading.Condition(self._lock)
 
     def send(
-        self, peer: Peer, message: Any, timeout_s: float, acknowledged: Callable[[AgentError | None, float], None],
+        self, peer: Peer, message: Packed, timeout_s: float, acknowledged: Callable[[AgentError | None, float], None],
         span: TraceContext | None = None,
     ) -> None:  # fmt: skip
         """Send a message and return at once.
@@ -251,7 +253,8 @@ class Peers:
 
 
 def _bind(channel: grpc.Channel) -> _Calls:
-    return _Calls(inference=Stub(channel, INFERENCE_SERVICE), agent=Stub(channel, AGENT_SERVICE))
+    inference = Stub(channel, INFERENCE_SERVICE, {"ModelInfer": write_request})
+    return _Calls(inference=inference, agent=Stub(channel, AGENT_SERVICE))
 
 
 def _error_of(failure: Any, connection: Connection[_Calls]) -> AgentError:

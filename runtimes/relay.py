@@ -10,9 +10,9 @@ import functools
 import logging
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from runtimes.convert import encode, size_bytes
+from runtimes.convert import lay_out, size_bytes
 from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Unreachable, WrongState, error_of_status
 from runtimes.hop import Hop, write_hop
 from runtimes.logs import about
@@ -20,6 +20,7 @@ from runtimes.peers import Peer
 from runtimes.processor import Execution
 from runtimes.record import hop_joules
 from runtimes.runs import RunTable
+from runtimes.wire import Packed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -88,12 +89,12 @@ class Relay:
                     loaded, flow, key=hop.run, request=hop.request, deadline=time.monotonic() + hop.deadline_s,
                     trace=trace,
                 )  # fmt: skip
-            run.spend(hop.joules)
+            run.spend(math.nan if hop.joules is None else hop.joules)
             self.take(run, arrays, inline=False, not_taken=hop.tensors_not_taken)
             return
         waiting = self.runs.get(loaded.epoch, hop.run)
         if waiting is not None:
-            waiting.spend(hop.joules)
+            waiting.spend(math.nan if hop.joules is None else hop.joules)
             if hop.lost:
                 self._peers.told(peer_of(loaded, hop.sender), hop.lost)
             waiting.resolve(None if hop.kind == "done" else error_of_status(hop.status)(hop.reason))
@@ -175,7 +176,7 @@ class Relay:
             # Counted before it leaves, with whom it is told to.
             run.spend(hop_joules(route))
         message = write_hop(_hop(run, "tensors", route.to, route.after, not_taken=not_taken))
-        encode(arrays, (specs[name] for name in coming), message.inputs, message.raw_input_contents)
+        raw = lay_out(arrays, (specs[name] for name in coming), message.inputs)
         size = size_bytes(arrays[name] for name in coming)
         peer = peer_of(run.loaded, route.to)
         span = None if run.trace is None else run.trace.child()
@@ -188,7 +189,7 @@ class Relay:
                 what = type(error)(f"the hop to device {route.to!r} at {peer.address}: {error}")
                 self._fail(run, route.after, what, lost=route.to if isinstance(error, Unreachable) else "")
 
-        self._peers.send(peer, message, max(0.001, run.remaining_s), acknowledged, span)
+        self._peers.send(peer, Packed(message, raw), max(0.001, run.remaining_s), acknowledged, span)
 
     def _complete(self, run: Run, result: Mapping[str, Array]) -> None:
         if run.loaded.is_source(run.flow.name):
@@ -221,14 +222,16 @@ class Relay:
                 )
 
         try:
-            self._peers.send(peer_of(run.loaded, hop.to), write_hop(hop), _WORD_TIMEOUT_S, acknowledged)
+            self._peers.send(peer_of(run.loaded, hop.to), Packed(write_hop(hop)), _WORD_TIMEOUT_S, acknowledged)
         except AgentError as error:
             acknowledged(error, 0.0)
 
 
 def _hop(
-    run: Run, kind: str, to: str, after: str, *, status: str = "", reason: str = "", not_taken: str = "", lost: str = ""
-) -> Hop:
+    run: Run, kind: Literal["tensors", "done", "failed"], to: str, after: str, *, status: str = "", reason: str = "",
+    not_taken: str = "", lost: str = "",
+) -> Hop:  # fmt: skip
+    joules = run.hand_over()
     return Hop(
         kind=kind,
         plan=run.loaded.assignment.plan,
@@ -240,7 +243,7 @@ def _hop(
         to=to,
         after=after,
         deadline_s=run.remaining_s,
-        joules=run.hand_over(),
+        joules=None if math.isnan(joules) else joules,
         status=status,
         reason=reason,
         lost=lost,

@@ -9,16 +9,18 @@ from __future__ import annotations
 import functools
 import logging
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-from runtimes.errors import AgentError
+from runtimes.errors import AgentError, BadRequest
 from runtimes.protos import agent_pb2, open_inference_grpc_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 AGENT_SERVICE = agent_pb2.DESCRIPTOR.services_by_name["Agent"]
 INFERENCE_SERVICE = open_inference_grpc_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -36,8 +38,23 @@ _FORMS = {
 }
 
 
-def add_service(server: grpc.Server, service: Any, servicer: object) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codec:
+    """How a method's messages are read and written where protobuf alone will not do; None leaves that to it."""
+
+    read: Callable[[bytes], Any] | None = None
+    write: Callable[[Any], bytes] | None = None
+
+
+def add_service(server: grpc.Server, service: Any, servicer: object, codecs: Mapping[str, Codec] | None = None) -> None:
     """Serve every method of a service by the servicer's method of that name, in snake case.
+
+    Parameters
+    ----------
+    server, service, servicer
+        The server, the service's descriptor, and what answers.
+    codecs
+        By method, for those that read or write in another way.
 
     Raises
     ------
@@ -47,23 +64,36 @@ def add_service(server: grpc.Server, service: Any, servicer: object) -> None:
     handlers = {}
     for method in service.methods:
         make = getattr(grpc, _form(method) + "_rpc_method_handler")
+        codec = (codecs or {}).get(method.name, Codec())
         handlers[method.name] = make(
             getattr(servicer, _WORD_START.sub("_", method.name).lower()),
-            request_deserializer=GetMessageClass(method.input_type).FromString,
-            response_serializer=GetMessageClass(method.output_type).SerializeToString,
+            request_deserializer=codec.read or functools.partial(_read, GetMessageClass(method.input_type)),
+            response_serializer=codec.write or GetMessageClass(method.output_type).SerializeToString,
         )
     server.add_registered_method_handlers(service.full_name, handlers)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
 
 class Stub:
-    """Callables for every method of a service, as attributes of the methods' names."""
+    """Callables for every method of a service, as attributes of the methods' names.
 
-    def __init__(self, channel: grpc.Channel, service: Any) -> None:
+    Parameters
+    ----------
+    channel, service
+        The channel and the service's descriptor.
+    writers
+        By method, what writes its requests where protobuf alone will not do.
+    """
+
+    def __init__(
+        self, channel: grpc.Channel, service: Any, writers: Mapping[str, Callable[[Any], bytes]] | None = None
+    ) -> None:
         for method in service.methods:
             call = getattr(channel, _form(method))(
                 f"/{service.full_name}/{method.name}",
-                request_serializer=GetMessageClass(method.input_type).SerializeToString,
+                request_serializer=(writers or {}).get(
+                    method.name, GetMessageClass(method.input_type).SerializeToString
+                ),
                 response_deserializer=GetMessageClass(method.output_type).FromString,
             )
             setattr(self, method.name, call)
@@ -79,6 +109,8 @@ def answers(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def answer(servicer: object, request: Any, context: grpc.ServicerContext) -> Any:
         try:
+            if request is None:
+                raise BadRequest("these bytes are no message of this call")
             return method(servicer, request, context)
         except AgentError as error:
             context.abort(grpc.StatusCode[error.status], str(error)[:_LONGEST_DETAILS])
@@ -88,6 +120,14 @@ def answers(method: Callable[..., Any]) -> Callable[..., Any]:
             context.abort(grpc.StatusCode.INTERNAL, f"the agent failed: {type(error).__name__}; see its log")
 
     return answer
+
+
+def _read(kind: Any, data: bytes) -> Any:
+    """Read a message; None if these bytes are none, which grpc itself would call INTERNAL."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        return None
 
 
 def _form(method: Any) -> str:

@@ -28,7 +28,7 @@ from runtimes.reflection import serve_reflection
 from runtimes.relay import Relay
 from runtimes.results import ResultStore
 from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, add_service
-from runtimes.servicer import InferenceServicer
+from runtimes.servicer import CODECS, InferenceServicer
 from runtimes.source import Source
 from runtimes.state import StateFile
 from runtimes.store import BlobStore
@@ -157,11 +157,8 @@ class Agent:
             maximum_concurrent_rpcs=_SERVER_THREADS,
         )
         dataplane = DataPlane(epochs, source, self._relay, recorder)
-        add_service(
-            self._server,
-            INFERENCE_SERVICE,
-            InferenceServicer(options.device, dataplane, secure=credentials is not None),
-        )
+        servicer = InferenceServicer(options.device, dataplane, secure=credentials is not None)
+        add_service(self._server, INFERENCE_SERVICE, servicer, CODECS)
         control = AgentServicer(
             epochs=epochs, store=store, journal=journal, results=results, runs=self._relay.runs,
             prober=Prober(epochs, credentials), peers=self._peers,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runtimes.access import caller_of
-from runtimes.errors import AgentError, UnknownName
+from runtimes.errors import AgentError, BadRequest, UnknownName
 from runtimes.protos import open_inference_grpc_pb2 as oip
-from runtimes.rpc import answers
+from runtimes.rpc import Codec, answers
 from runtimes.trace import read_trace
 from runtimes.version import software_version
+from runtimes.wire import read_request, write_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from runtimes.assignment import TensorSpec
     from runtimes.dataplane import DataPlane
+
+
+CODECS = {"ModelInfer": Codec(read=read_request, write=write_reply), "ModelStreamInfer": Codec(read=read_request)}
+"""How the methods that carry tensors are read and written."""
 
 
 class InferenceServicer:
@@ -95,14 +100,16 @@ class InferenceServicer:
         caller, parent = self._caller_of(context), read_trace(context.invocation_metadata())
         for request in requests:
             try:
+                if request is None:
+                    raise BadRequest("these bytes are no request")
                 reply = self._dataplane.infer(request, caller, _time_left_s(context), on_cancel, parent)
             except AgentError as error:
                 yield oip.ModelStreamInferResponse(
                     error_message=f"{error.status}: {error}",
-                    infer_response=oip.ModelInferResponse(id=request.id),
+                    infer_response=oip.ModelInferResponse(id="" if request is None else request.rest.id),
                 )
             else:
-                yield oip.ModelStreamInferResponse(infer_response=reply)
+                yield oip.ModelStreamInferResponse(infer_response=reply.whole())
 
 
 def _nobody(context: grpc.ServicerContext) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from math import inf, isinf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -196,7 +196,7 @@ def _fill(message: object, specs: Iterable[TensorSpec]) -> None:
     encode({t.name: zeros(t) for t in listed}, listed, message.inputs, message.raw_input_contents)  # type: ignore[attr-defined]
 
 
-def _hop(spec: FlowSpec, kind: str, to: str, after: str) -> Hop:
+def _hop(spec: FlowSpec, kind: Literal["tensors", "done", "failed"], to: str, after: str) -> Hop:
     """Make a header as long as the agents' own."""
     unknown = "0" * _ID_LENGTH
     return Hop(kind=kind, plan="0" * 16, epoch=1, flow=spec.name, run=unknown, request=unknown, sender=spec.sink, to=to,

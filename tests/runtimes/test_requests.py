@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import queue
 
 import grpc
+import msgspec
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
@@ -93,7 +93,10 @@ BAD = {
         lambda m: setattr(m.parameters["placer.deadline_s"], "double_param", float("nan")),
         "INVALID_ARGUMENT",
     ),
-    "half a hop": (lambda m: setattr(m.parameters["placer.kind"], "string_param", "tensors"), "INVALID_ARGUMENT"),
+    "half a hop": (
+        lambda m: setattr(m.parameters["placer.hop"], "string_param", '{"kind": "tensors"}'),
+        "INVALID_ARGUMENT",
+    ),
     "unknown model": (lambda m: setattr(m, "model_name", "z" * 9999), "NOT_FOUND"),
     "segment of another device": (lambda m: setattr(m, "model_name", "flow/1"), "NOT_FOUND"),
     "unknown version": (lambda m: setattr(m, "model_version", "999999"), "NOT_FOUND"),
@@ -143,7 +146,7 @@ HOP = Hop(
 )
 def test_hops_that_belong_elsewhere_are_refused(stub, epoch, fields, status):
     with pytest.raises(grpc.RpcError) as caught:
-        stub.ModelInfer(write_hop(dataclasses.replace(HOP, **{"epoch": epoch, **fields})), timeout=5)
+        stub.ModelInfer(write_hop(msgspec.structs.replace(HOP, **{"epoch": epoch, **fields})), timeout=5)
     assert caught.value.code().name == status, caught.value.details()
 
 
