@@ -248,6 +248,9 @@ def serving(agents: LocalAgents, device: str, name: str) -> bool:
 
 
 def test_a_fallback_that_memory_has_no_room_for_is_loaded_when_it_is_needed(agents):
+    # The test before may have ended before the camera has heard the box again.
+    deploy(backed(next_epoch(agents.addresses)), agents.addresses)
+    until(agents, "box")
     deploy(backed(next_epoch(agents.addresses), warm=False), agents.addresses)
     assert where(agents) == "box"
     assert not serving(agents, "cloud", "plan/cold")
