@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from runtimes.errors import AgentError, BadCredentials
 from runtimes.isolation.limits import Limits, default_memory_bytes
+from runtimes.isolation.sandbox import landlock_version
 from runtimes.logs import set_up_logs
 from runtimes.malloc import keep_large_blocks
 from runtimes.server import Agent, Options, available_threads
@@ -95,6 +96,8 @@ def _limits(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Limit
     """Give the limits of segments' processes; None where they run in this one."""
     if given.no_isolation:
         return None
+    if landlock_version() == 0:
+        _LOG.warning("this kernel has no Landlock: segments' processes can read whatever this agent's user can")
     try:
         return Limits(memory_bytes=given.segment_memory_bytes, run_s=given.execution_limit_s)
     except ValueError as error:

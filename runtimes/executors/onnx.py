@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import tempfile
 import threading
 from functools import cache
 from pathlib import Path
@@ -30,8 +29,9 @@ if TYPE_CHECKING:
 # At 10 Hz with two threads, spinning burns 37-44 ms of processor time per inference for 6 ms of work
 # (measured, docs/runtime.md), at the same latency.
 _NO_SPINNING = "session.intra_op.allow_spinning"
-# A model's external data are read from this directory, which is empty: a segment is one file.
+# A model's external data are read from this directory, which cannot be: a segment is one file.
 _EXTERNAL_DATA = "session.model_external_initializers_file_folder_path"
+_NOWHERE = "/dev/null/no-external-data"
 
 _DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -71,14 +71,13 @@ class OnnxExecutor:
         options.add_session_config_entry(_known(_NO_SPINNING), "0")
         self._lock = threading.Lock()
         self._run_options: Any = None
-        with tempfile.TemporaryDirectory(prefix="placer-no-external-data-") as empty:
-            options.add_session_config_entry(_EXTERNAL_DATA, empty)
-            try:
-                self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-            except Exception as error:
-                if _lacks_memory(error):
-                    raise Exhausted(f"there is not enough memory to load it: {error}") from error
-                raise BadManifest(f"ONNX Runtime {onnxruntime.__version__} cannot load it: {error}") from error
+        options.add_session_config_entry(_EXTERNAL_DATA, _NOWHERE)
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            if _lacks_memory(error):
+                raise Exhausted(f"there is not enough memory to load it: {error}") from error
+            raise BadManifest(f"ONNX Runtime {onnxruntime.__version__} cannot load it: {error}") from error
         self.inputs: Ports = {p.name: (_DATATYPES.get(p.type, p.type), p.shape) for p in self._session.get_inputs()}
         self.outputs: Ports = {p.name: (_DATATYPES.get(p.type, p.type), p.shape) for p in self._session.get_outputs()}
 

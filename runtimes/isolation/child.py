@@ -19,6 +19,7 @@ from runtimes.errors import AgentError, Exhausted, Failed
 from runtimes.isolation.arena import Arena
 from runtimes.isolation.frames import SECONDS, STOP, Complaint, Kind, Setup, receive, send
 from runtimes.isolation.limits import end_with_agent, limit_memory
+from runtimes.isolation.sandbox import confine
 from runtimes.malloc import keep_large_blocks
 from runtimes.session import open_session
 
@@ -64,6 +65,8 @@ class Child:
         limit_memory(setup.limits.memory_bytes)
         keep_large_blocks()
         try:
+            # Before the executor is there, whose threads would not be confined.
+            confine()
             session = open_session(setup.spec, receive(self._conversation, _ANY_SIZE).payload, setup.threads)
             started = time.monotonic()
             session.warm_up(setup.warm_up_s)
