@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def _line(name: str, cpu_s: float, plain_s: float, done: bool) -> Line:
-    plain = (PlainRun("highs", plain_s * 3, done=True), PlainRun("cp-sat", plain_s, done=done))
+    plain = (
+        PlainRun("highs", plain_s * 3, done=True, wrong=False),
+        PlainRun("cp-sat", plain_s, done=done, wrong=False),
+    )
     return Line(name, 10, "optimal", 1.0, 1.0, 0.0, cpu_s, 2, 0.1, plain)
 
 
