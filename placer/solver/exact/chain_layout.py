@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,8 +85,8 @@ class ChainLayout:
         free = ~np.any(n.seconds > 0, axis=1) & ~np.any(n.op_rows != 0, axis=(1, 2))
         idle = np.zeros(self.ops.shape, dtype=bool)
         for r, (chain, i, _) in enumerate(rows):
-            inner = blocks[i].inner
-            tensors = {t for v in (blocks[i].entry, *inner) for t in flow.outputs[v]}
+            inner = sorted(blocks[i].inner)
+            tensors = sorted({t for v in (blocks[i].entry, *inner) for t in flow.outputs[v]})
             for k in range(1, len(chain) - 1):
                 u, v, w = chain[k - 1 : k + 2]
                 (t,), (s,) = ([t for t in flow.outputs[x] if flow.tensors[t].consumers] for x in (u, v))
@@ -94,8 +95,8 @@ class ChainLayout:
                     free[v]
                     and flow.share[u] == flow.share[v] == flow.share[w]
                     and bool((n.tensor_bytes[t, same] == n.tensor_bytes[s, same]).all())
-                    and not any(min(v, w) < x < max(v, w) for x in inner)
-                    and not any(min(s, t) < x < max(s, t) for x in tensors)
+                    and not _any_between(inner, v, w)
+                    and not _any_between(tensors, s, t)
                 )
         return idle
 
@@ -117,3 +118,8 @@ class ChainLayout:
         """Largest of each block's branches."""
         largest: Array = np.maximum.reduceat(values[self._by_block], self._starts, axis=0)
         return largest
+
+
+def _any_between(numbers: list[int], a: int, b: int) -> bool:
+    """Whether one of some sorted numbers lies strictly between two."""
+    return bisect_left(numbers, max(a, b)) > bisect_right(numbers, min(a, b))

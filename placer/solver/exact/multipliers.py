@@ -54,7 +54,8 @@ def _along(at: Callable[[Array], Bound], best: Bound, row: int, limit: float, en
     def evaluate(x: float) -> tuple[float, float, Bound]:
         moved = best.multipliers.copy()
         moved[row] = x
-        here = at(moved)
+        # What is known need not be computed again: mostly the first of all, at 0.
+        here = best if best.multipliers[row] == x else at(moved)
         moved = moved.copy()
         moved[row] = x * (1 + _NUDGE) if x > 0 else 1e-9 * unit
         slope = (at(moved).value - here.value) / (moved[row] - x)

@@ -76,17 +76,24 @@ def build_numbers(index: ProblemIndex, flow: FlowIndex) -> FlowNumbers:
     option_at = np.full((size, count), -1, dtype=np.int64)
     seconds = np.zeros((size, count))
     op_rows = np.zeros((size, count, rows.count))
-    for v, options in enumerate(flow.options):
-        for o, option in enumerate(options):
-            p, d, share = at[option.device, option.mode], option.device, flow.share[v]
-            option_at[v, p] = o
-            seconds[v, p] = option.seconds
-            op_rows[v, p] = (
-                rows.energy[:, d] * (option.joules * share - rows.wait_w[d] * option.seconds)
-                + rows.device_s[:, d] * (share * option.seconds)
-                + rows.accuracy * option.accuracy_cost
-                + rows.weights[:, d] * rows.weights_bytes[v]
-            )
+    ops = np.array([v for v, options in enumerate(flow.options) for _ in options], dtype=np.int64)
+    every = [option for options in flow.options for option in options]
+    # One line for each option: where it stands, then its figures.
+    on = np.array([at[o.device, o.mode] for o in every], dtype=np.int64)
+    device = np.array([o.device for o in every], dtype=np.int64)
+    own_s, own_j, cost = (
+        np.array(figures, dtype=np.float64)
+        for figures in ([o.seconds for o in every], [o.joules for o in every], [o.accuracy_cost for o in every])
+    )
+    share = np.array(flow.share)[ops]
+    option_at[ops, on] = [o for options in flow.options for o in range(len(options))]
+    seconds[ops, on] = own_s
+    op_rows[ops, on] = (
+        rows.energy.T[device] * (own_j * share - rows.wait_w[device] * own_s)[:, None]
+        + rows.device_s.T[device] * (share * own_s)[:, None]
+        + rows.accuracy * cost[:, None]
+        + rows.weights.T[device] * rows.weights_bytes[ops][:, None]
+    )
     devices = np.array([d for d, _ in places], dtype=np.int64)
     segment_s = np.array([index.devices[d].segment_s for d in devices])
     segment_j = np.array([index.devices[d].segment_j for d in devices])
