@@ -112,7 +112,11 @@ def measure(path: Path, limit_s: float, plain: Backend | None) -> str:
     name = f"{path.parent.name}/{path.stem}"
     begin_s = time.process_time()
     index = ProblemIndex(problem)
-    found = find(index, time_limit_s=limit_s) if plain is None else search(index, backend=plain, time_limit_s=limit_s)
+    found = (
+        find(index, time_limit_s=limit_s)
+        if plain is None
+        else search(index, backend=plain, time_limit_s=limit_s, believe=True)
+    )
     cpu_s = time.process_time() - begin_s
     latency = "-" if found.evaluation is None else f"{found.evaluation.objective / UNIT_S:.4f}"
     gap = "-" if found.gap is None else f"{found.gap:.2%}"
