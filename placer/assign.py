@@ -134,7 +134,8 @@ def _load(plan: Plan, flow: str) -> FlowGraph:
         name=flow,
         source=wanted.assignment[SOURCE][0],
         sink=wanted.assignment[SINK][0],
-        rate_hz=wanted.rate_hz,
+        # Reading the models asks for none, and a plan of a bare problem may have none.
+        rate_hz=wanted.rate_hz or 1.0,
         label="",
         stages=stages,
         outputs=tuple(f"{m.stage}/{output}" for m in models for output in m.outputs),
