@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from placer.deployment import Deployment
-from runtimes.assignment import Assignment, Fallback, FlowSpec, Route, SegmentSpec, TensorSpec
+from runtimes.assignment import Assignment, ConditionSpec, Fallback, FlowSpec, Route, SegmentSpec, TensorSpec
 
 SHAPE = (1, 4)
 
@@ -64,11 +64,15 @@ def plan(
     inputs: tuple[str, ...] = ("x",),
     shape=SHAPE,
     deadline_s: float | None = None,
+    conditions: tuple[tuple[str, ConditionSpec], ...] = (),
 ) -> Deployment:
-    devices = list(dict.fromkeys([source, *(s.device for s in steps), sink]))
+    devices = list(dict.fromkeys([source, *(s.device for s in steps), *(d for d, _ in conditions), sink]))
     made: dict[str, tuple[str, str]] = dict.fromkeys(inputs, ("", source))
     made.update((t, (s.name, s.device)) for s in steps for t in s.outputs)
+    made.update((c.makes.name, (c.name, device)) for device, c in conditions)
     needed: dict[str, set[str]] = {}
+    for device, condition in conditions:
+        needed.setdefault(device, set()).update({condition.tests.name, condition.carries.name})
     for step in steps:
         needed.setdefault(step.device, set()).update(step.inputs)
     needed.setdefault(sink, set()).update(outputs)
@@ -111,6 +115,7 @@ def plan(
                 for s in steps
                 if s.device == device
             ),
+            conditions=tuple(c for at, c in conditions if at == device),
             routes=tuple(
                 Route(flow=flow, after=after, to=to, tensors=tuple(names))
                 for (at, after, to), names in carried.items()
