@@ -7,6 +7,7 @@ import gc
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     files = _credential_files(parser, given)
     limits = _limits(parser, given)
     keep_large_blocks()
+    _allow_connections()
     stopping = _stop_signal()
     try:
         credentials = None if files is None else Credentials(files, serves=True)
@@ -144,6 +146,12 @@ def _meter(name: str) -> Meter:
         return open_meter(name)
     except MeterError as error:
         raise AgentError(f"--meter {name}: {error}") from error
+
+
+def _allow_connections() -> None:
+    """Take all the descriptors that the system allows, so that idle connections keep nobody out."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _stop_signal() -> socket.socket:

@@ -51,9 +51,25 @@ def backed(epoch: int, sink: str = "camera", *, warm: bool = True) -> Deployment
 
 
 @pytest.fixture(scope="module")
-def agents():
+def started():
     with LocalAgents(DEVICES) as running:
         yield running
+
+
+@pytest.fixture
+def agents(started):
+    """Agents that have all found each other again, whatever the test before did to them."""
+    deploy(backed(next_epoch(started.addresses)), started.addresses)
+    deadline = time.monotonic() + 15
+    while True:
+        lost = []
+        for device in DEVICES:
+            with AgentClient(started.addresses[device]) as client:
+                lost += client.status().lost
+        if not lost:
+            return started
+        assert time.monotonic() < deadline, lost
+        time.sleep(0.1)
 
 
 def ask(agents: LocalAgents, deadline_s: float = 8.0, seed: int = 0) -> None:

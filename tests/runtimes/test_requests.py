@@ -245,3 +245,15 @@ def test_two_copies_of_the_protocol_live_in_one_process():
     assert theirs.model_name == "flow"
     assert theirs.DESCRIPTOR.full_name == right().DESCRIPTOR.full_name
     assert theirs.DESCRIPTOR.file.pool is not right().DESCRIPTOR.file.pool
+
+
+def test_a_request_that_is_asked_again_is_not_run_again(addresses, epoch):
+    with AgentClient(addresses["camera"]) as client:
+        first = client.infer("flow", sample(1), request_id="part-17")
+        ran = client.status().last_sequence
+        again = client.infer("flow", sample(1), request_id="part-17")
+        assert client.status().last_sequence == ran
+        np.testing.assert_array_equal(again.outputs["y"], first.outputs["y"])
+        # An id that somebody gives to another request is no answer to it.
+        other = client.infer("flow", sample(2), request_id="part-17")
+        np.testing.assert_allclose(other.outputs["y"], branching_result(sample(2)["x"]), rtol=1e-6)
