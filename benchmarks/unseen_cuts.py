@@ -30,8 +30,9 @@ from placer.demo_data import INPUT_NAME, INPUT_SHAPE, MODEL
 from placer.local_agents import local_agents
 from placer.planning import read_model
 from placer.profile_agent import staged
-from placer.profile_device import Subject, profile_device, robust_s
+from placer.profile_device import Subject, profile_device
 from placer.profile_journal import Journal
+from placer.profile_model import robust_s
 from placer.profile_power import Declared
 from placer.units import Unit, boundary_bytes
 from runtimes.client import AgentClient

@@ -90,7 +90,7 @@ def assign(plan: Plan, graphs: Mapping[str, FlowGraph], *, epoch: int = 1, threa
                     blob_bytes=len(part.blob),
                     inputs=_specs(graph, part.inputs, stage),
                     outputs=_specs(graph, part.outputs, stage),
-                    threads=plan.threads.get(segment.device, {}).get(segment.mode, threads),
+                    threads=_threads(plan, segment, threads),
                     power_w=power_w[segment.name],
                 )
             )
@@ -123,6 +123,14 @@ def assign(plan: Plan, graphs: Mapping[str, FlowGraph], *, epoch: int = 1, threa
             for device in devices
         },
         blobs=blobs,
+    )
+
+
+def _threads(plan: Plan, segment: Segment, otherwise: int) -> int:
+    """Give the threads that a segment's mode was measured with; modes name the stage too where a flow has several."""
+    known = plan.threads.get(segment.device, {})
+    return next(
+        (n for mode, n in known.items() if segment.mode == mode or segment.mode.startswith(f"{mode} (")), otherwise
     )
 
 

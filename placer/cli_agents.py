@@ -24,18 +24,19 @@ def read_addresses(plan: Plan, given: list[str] | None) -> dict[str, str]:
     """Each device's address: the plan's, or what the command line says instead."""
     addresses = dict(plan.agents)
     for device, address in addresses.items():
-        _check_address(f"the plan's agent of {device!r}", address)
+        check_address(f"the plan's agent of {device!r}", address)
     known = {d.name for d in plan.problem.devices}
     for item in given or ():
         device, found, address = item.partition("=")
         if not found or device not in known:
             raise ProblemError(f"--agent {item!r}: give DEVICE=HOST:PORT with a device of the plan: {sorted(known)}")
-        _check_address(f"--agent {item!r}", address)
+        check_address(f"--agent {item!r}", address)
         addresses[device] = address
     return addresses
 
 
-def _check_address(where: str, address: str) -> None:
+def check_address(where: str, address: str) -> None:
+    """Refuse what is no ``host:port``, naming where it stands."""
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
         raise ProblemError(f"{where}: {address!r} is no address; give HOST:PORT, such as 10.0.0.7:9001")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from placer.cli_agents import Json
+from placer.cli_agents import Json, check_address
 from placer.cli_certs import AuthorityFile, CertificateFile, KeyFile, read_credentials
 from placer.errors import MeasureError, ProblemError
 from placer.terminal import require_folder, write_file
@@ -34,7 +34,8 @@ def profile_command(
     models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Models to measure: .onnx or .tflite.")],
     save: Annotated[Path, typer.Option(metavar="FILE", help="Write the device profile to this .yaml.")],
     agent: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="The device's agent; one is started here if not given.")
+        str | None,
+        typer.Option(metavar="[DEVICE=]HOST:PORT", help="The device's agent; one is started here if not given."),
     ] = None,
     inputs: Annotated[
         list[str] | None,
@@ -57,7 +58,7 @@ def profile_command(
         float | None, typer.Option("--wait-w", min=0.0, metavar="WATTS", help="Declare waiting power above idle.")
     ] = None,
     boundary: Annotated[
-        str | None, typer.Option(help="What declared powers include: chip, board, wall or node.")
+        str | None, typer.Option(help="What declared powers, or an hwmon sensor, include: chip, board, wall, node.")
     ] = None,
     tier: Annotated[str, typer.Option(help="Where such a device stands: sensor, edge or cloud.")] = "edge",
     authority: AuthorityFile = None,
@@ -144,25 +145,23 @@ def _power(
 
     declared = {"--idle-w": idle_w, "--active-w": active_w, "--boundary": boundary}
     missing = [name for name, value in declared.items() if value is None]
-    if meter is not None and (len(missing) < len(declared) or wait_w is not None):
-        raise ProblemError(
-            "--meter measures power and --idle-w, --active-w, --boundary declare it: give one or the other"
-        )
+    if boundary is not None and boundary not in get_args(Boundary):
+        raise ProblemError(f"--boundary {boundary!r}: give {', '.join(get_args(Boundary))}")
+    if meter is not None and any(value is not None for value in (idle_w, active_w, wait_w)):
+        raise ProblemError("--meter measures power, and --idle-w, --active-w and --wait-w declare it: give either")
     if idle_w is not None and active_w is not None and boundary is not None:
-        if boundary not in get_args(Boundary):
-            raise ProblemError(f"--boundary {boundary!r}: give {', '.join(get_args(Boundary))}")
         if active_w < idle_w or active_w <= 0:
             raise ProblemError(f"--active-w {active_w:g}: computing power includes idle power, {idle_w:g} W here")
         return Declared(idle_w=idle_w, active_w=active_w, wait_w=wait_w, boundary=boundary)  # type: ignore[arg-type]
-    if len(missing) < len(declared) or wait_w is not None:
+    if meter is None and (len(missing) < len(declared) or wait_w is not None):
         raise ProblemError(f"{', '.join(missing)}: missing; --idle-w, --active-w and --boundary belong together")
     if meter is None and agent is not None:
         raise MeasureError(
-            f"no meter here reads the power of the device at {agent}: declare --idle-w, --active-w and --boundary, "
-            "or run `placer profile` on the device itself"
+            f"no meter is known to read the device at {agent}: declare --idle-w, --active-w and --boundary, name a "
+            "--meter of this machine that is wired to it, or run `placer profile` on the device itself"
         )
     try:
-        return find_meter() if meter is None else open_meter(meter)
+        return find_meter() if meter is None else open_meter(meter, boundary)  # type: ignore[arg-type]
     except MeterError as error:
         raise MeasureError(
             f"the power is unknown: {error}. Declare --idle-w, --active-w and --boundary, from a plug or a data sheet"
@@ -201,10 +200,10 @@ def _client(
         with local_agents([_HERE], isolated=False) as addresses, AgentClient(addresses[_HERE]) as client:
             yield client
         return
-    host, _, port = agent.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
-        raise ProblemError(f"--agent {agent!r} is no address; give HOST:PORT, such as 10.0.0.7:9001")
-    with AgentClient(agent, credentials=read_credentials(authority, certificate, key)) as client:
+    device, _, address = agent.rpartition("=")
+    check_address(f"--agent {agent!r}", address)
+    credentials = read_credentials(authority, certificate, key)
+    with AgentClient(address, credentials=credentials, device=device or None) as client:
         yield client
 
 

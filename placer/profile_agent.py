@@ -129,12 +129,17 @@ class Staged:
         try:
             since = self._client.status().last_sequence
             self.run(place)
+            count = 1
             while time.monotonic() < until:
                 self.run(place)
+                count += 1
             observed = self._client.observations(since)
         except AgentError as error:
             raise MeasureError(f"the model could not be run while its power was measured: {error}") from error
-        return sum(each.seconds for each in observed if each.epoch == self._epoch and each.kind == "segment")
+        ours = [each.seconds for each in observed if each.epoch == self._epoch and each.kind == "segment"]
+        if len(ours) < count * len(self._partitions[place]):
+            raise MeasureError("the agent forgot what it observed before it was asked; give a shorter --window")
+        return sum(ours)
 
 
 @contextmanager

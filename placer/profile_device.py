@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import functools
 from dataclasses import dataclass
 from itertools import product
-from statistics import mean, median
+from statistics import mean
 from typing import TYPE_CHECKING, get_args
 
-import msgspec
 import numpy as np
 
 from placer.errors import MeasureError
 from placer.profile_agent import staged
-from placer.profile_fit import Segments, Timed, TimedModel, fit_kinds, fit_segments, held_out_errors, unseen_errors
-from placer.profile_power import Declared, Windows, measure_windows, power_figure
-from placer.units import boundary_bytes, random_cuts, share_out, units_of, windows
+from placer.profile_fit import Segments, TimedModel, fit_kinds, fit_segments, held_out_errors, unseen_errors
+from placer.profile_model import time_model
+from placer.profile_power import Declared, Windows, power_figure
+from placer.units import share_out, units_of, whole
 from profiles import DeviceProfile, Figure, Mode, Numeric, Tier
 from profiles.device import Benchmark
 from profiles.op_costs import ModelCost, OpCosts
@@ -27,17 +26,9 @@ if TYPE_CHECKING:
     from placer.graph import ModelGraph
     from placer.profile_fit import Array
     from placer.profile_journal import Journal
-    from placer.units import Partition, Unit
     from profiles import Boundary
     from profiles.meters import Meter
     from runtimes.client import AgentClient
-
-CUTS = 10
-"""Random cuts of each model that correct what its units take alone."""
-
-# On a shared machine the mean is other people's load; the 20th percentile repeats within a few percent.
-_PERCENTILE = 20
-_SEED = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +103,12 @@ def profile_device(
         _require_known_format(model)
         progress(f"{model.name}: looking whether it runs there")
         units = units_of(model)
-        with staged(client, model, units, [_whole(units)], threads[0]) as parts:
+        with staged(client, model, units, [whole(len(units))], threads[0]) as parts:
             parts.time(1)
     timed: dict[tuple[str, int], list[tuple[ModelGraph, TimedModel]]] = {}
     powers: dict[tuple[str, int], list[Windows]] = {}
     for count, model in product(threads, models):
-        measured, seen = _measure(client, model, count, power, journal, runs, window_s, progress)
+        measured, seen = time_model(client, model, count, power, journal, runs, window_s, progress)
         timed.setdefault((model.numeric, count), []).append((model, measured))
         if seen is not None:
             powers.setdefault((model.numeric, count), []).append(seen)
@@ -154,87 +145,6 @@ def _require_known_format(model: ModelGraph) -> None:
         )
     if not model.macs:
         raise MeasureError(f"{model.path} multiplies nothing, so it says nothing of speed; profile another model")
-
-
-def _whole(units: Sequence[Unit]) -> Partition:
-    return ((0, len(units)),)
-
-
-def _measure(
-    client: AgentClient, model: ModelGraph, threads: int, power: Meter | Declared, journal: Journal, runs: int,
-    window_s: float, progress: Callable[[str], None],
-) -> tuple[TimedModel, Windows | None]:  # fmt: skip
-    """Time every part of one model, and its power; what the journal has is taken from there."""
-    units = units_of(model)
-    what = f"{model.name} with {threads} threads"
-    cuts = random_cuts(len(units), CUTS, _SEED) if len(units) > 1 else ()
-    batches: list[tuple[Partition, ...]] = [cuts, *((window,) for window in windows(len(units)))]
-    results: list[list[list[list[float]]]] = []
-    seen: Windows | None = None
-    for number, batch in enumerate(batches):
-        key = f"{model.sha256} {threads} {number}"
-        metered = number == 0 and not isinstance(power, Declared)
-        found = journal.get(key)
-        if found is None:
-            progress(f"{what}: loading part {number + 1} of {len(batches)}")
-            with staged(client, model, units, [_whole(units), *batch], threads) as parts:
-                said = f"{what}: part {number + 1} of {len(batches)}"
-                seconds = parts.time(runs, functools.partial(_tell, progress, said))
-                found = {"seconds": seconds, "power": None}
-                if metered:
-                    progress(f"{what}: measuring power")
-                    found["power"] = msgspec.to_builtins(measure_windows(power, parts, 0, window_s))  # type: ignore[arg-type]
-            journal.put(key, found)
-        results.append(found["seconds"])
-        if metered:
-            seen = msgspec.convert(found["power"], Windows)
-    return _timed(model, units, batches, results), seen
-
-
-def _tell(progress: Callable[[str], None], said: str, run: int) -> None:
-    progress(f"{said}, run {run}")
-
-
-def _timed(
-    model: ModelGraph,
-    units: tuple[Unit, ...],
-    batches: Sequence[Sequence[Partition]],
-    results: Sequence[Sequence[Sequence[Sequence[float]]]],
-) -> TimedModel:
-    """Make robust seconds of all runs; the whole model, timed in every batch, takes the machine's drift out of them."""
-    wholes = [robust_s(result[0][0]) for result in results]
-    middle_s = median(wholes)
-    segments = [
-        Timed(
-            partition=0, span=(0, len(units)), boundary_bytes=_boundary(model, units, (0, len(units))), seconds=middle_s
-        )
-    ]
-    cuts = set()
-    partition = 0
-    for number, (batch, result, whole_s) in enumerate(zip(batches, results, wholes, strict=True)):
-        for spans, runs in zip(batch, result[1:], strict=True):
-            partition += 1
-            if number == 0:
-                cuts.add(partition)
-            segments += [
-                Timed(
-                    partition=partition,
-                    span=span,
-                    boundary_bytes=_boundary(model, units, span),
-                    seconds=robust_s(seconds) * middle_s / whole_s,
-                )
-                for span, seconds in zip(spans, runs, strict=True)
-            ]
-    return TimedModel(name=model.name, units=units, segments=tuple(segments), cuts=frozenset(cuts))
-
-
-def robust_s(seconds: Sequence[float]) -> float:
-    """Return the 20th percentile of some runs."""
-    return float(np.percentile(seconds, _PERCENTILE))
-
-
-def _boundary(model: ModelGraph, units: Sequence[Unit], span: tuple[int, int]) -> int:
-    return boundary_bytes(model, (op for unit in units[span[0] : span[1]] for op in unit.ops))
 
 
 def _powers(
@@ -325,8 +235,8 @@ def _model_cost(model: ModelGraph, measured: TimedModel, shared: Segments, unit_
     seconds: dict[str, float] = {}
     for unit, value in zip(measured.units, unit_s, strict=True):
         seconds.update(share_out(model, unit, float(value)))
-    whole = measured.segments[0]
-    fallback = abs(shared.seconds(unit_s, whole.span, whole.boundary_bytes) / whole.seconds - 1)
+    entire = measured.segments[0]
+    fallback = abs(shared.seconds(unit_s, entire.span, entire.boundary_bytes) / entire.seconds - 1)
     return ModelCost(
         name=model.name,
         sha256=model.sha256,

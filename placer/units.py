@@ -76,6 +76,11 @@ def units_of(graph: ModelGraph) -> tuple[Unit, ...]:
     return tuple(_unit(graph, group) for group in whole)
 
 
+def whole(count: int) -> Partition:
+    """Return the partition of so many units into one segment."""
+    return ((0, count),)
+
+
 def windows(count: int) -> tuple[Partition, ...]:
     """Return partitions that together run each of so many units alone once, the rest of the model around them.
 

@@ -13,33 +13,38 @@ from profiles.meters.replay import ReplayMeter
 from profiles.meters.zeus import ZeusMeter
 
 if TYPE_CHECKING:
+    from profiles.device import Boundary
     from profiles.meters.meter import Meter
 
 METERS = "rapl, hwmon[:SENSOR], battery[:NAME], zeus:gpu, zeus:cpu, replay:FILE"
 """What `open_meter` understands."""
 
-# Whatever holds more of the machine comes first: a battery or a rail feeds what a package's counters leave out.
-_IN_TURN = ("battery", "hwmon", "rapl")
+# A battery feeds what a package's counters leave out. Which wire a sensor of hwmon sits in nobody can tell from here.
+_IN_TURN = ("battery", "rapl")
 
 
-def open_meter(name: str) -> Meter:
+def open_meter(name: str, boundary: Boundary | None = None) -> Meter:
     """Open a meter.
 
     Parameters
     ----------
     name
         One of `METERS`.
+    boundary
+        What the wire of an hwmon sensor feeds, the board if not given; all other meters know theirs.
 
     Raises
     ------
     MeterError
-        If there is no such kind, or this machine has none that can be read.
+        If there is no such kind, this machine has none that can be read, or it knows its boundary itself.
     """
     kind, _, which = name.partition(":")
+    if kind == "hwmon":
+        return HwmonMeter(which or None, boundary or "board")
+    if boundary is not None:
+        raise MeterError(f"the meter {name!r} knows what it includes; leave the boundary {boundary!r} out")
     if kind == "battery":
         return BatteryMeter(which or None)
-    if kind == "hwmon":
-        return HwmonMeter(which or None)
     if kind == "replay" and which:
         return ReplayMeter(Path(which))
     if name == "rapl":
@@ -52,7 +57,7 @@ def open_meter(name: str) -> Meter:
 
 
 def find_meter() -> Meter:
-    """Open the first of battery, supply rail and processor package that can be read here.
+    """Open the first of battery and processor package that can be read here.
 
     Raises
     ------
@@ -65,4 +70,8 @@ def find_meter() -> Meter:
             return open_meter(name)
         except MeterError as error:
             reasons.append(f"{name}: {error}")
-    raise MeterError("no energy meter can be read here (" + "; ".join(reasons) + ")")
+    raise MeterError(
+        "no energy meter is found here ("
+        + "; ".join(reasons)
+        + "); a sensor of hwmon has to be named: hwmon:CHIP/CHANNEL"
+    )

@@ -132,7 +132,8 @@ def test_powers_come_from_a_meters_log(command, tmp_path):
     [
         (("model.onnx", "--idle-w", "2"), 2, "--active-w, --boundary: missing"),
         (("model.onnx", "--idle-w", "2", "--active-w", "1", "--boundary", "wall"), 2, "computing power includes idle"),
-        (("model.onnx", "--meter", "rapl", *DECLARED), 2, "give one or the other"),
+        (("model.onnx", "--meter", "rapl", *DECLARED), 2, "declare it: give either"),
+        (("model.onnx", "--meter", "rapl", "--boundary", "wall"), 6, "'rapl' knows what it includes"),
         (("model.onnx", *DECLARED, "--threads", "4096"), 2, "give at most so many"),
         (("model.onnx", *DECLARED, "--input", "x"), 2, "give NAME=DIM,DIM"),
         (("model.onnx", "model.onnx", *DECLARED), 2, "given twice"),
@@ -140,7 +141,7 @@ def test_powers_come_from_a_meters_log(command, tmp_path):
         (("model.onnx", *DECLARED, "--agent", "nobody"), 2, "is no address"),
         (("model.onnx", "--meter", "replay:none.jsonl"), 6, "the power is unknown: none.jsonl: cannot be read"),
         (("model.onnx", "--meter", "hwmon:nothing/power9"), 6, "the power is unknown"),
-        (("model.onnx", "--agent", "127.0.0.1:9"), 6, "no meter here reads the power of the device at 127.0.0.1:9"),
+        (("model.onnx", "--agent", "127.0.0.1:9"), 6, "no meter is known to read the device at 127.0.0.1:9"),
         (("model.onnx", *DECLARED, "--agent", "127.0.0.1:9"), 4, "does the agent run"),
     ],
 )
@@ -210,7 +211,7 @@ def test_ctrl_c_loses_nothing_that_was_measured(command, tmp_path):
 
 def test_a_remote_agent_keeps_its_plan_and_none_of_ours(command, tmp_path):
     with local_agents(["far"], isolated=False) as addresses:
-        code, out, err = command(str(TFLITE), *DECLARED, "--agent", addresses["far"])
+        code, out, err = command(str(TFLITE), *DECLARED, "--agent", f"far={addresses['far']}")
         assert (code, err) == (0, "")
         assert "device far" in out
         with AgentClient(addresses["far"]) as client:

@@ -31,7 +31,7 @@ def test_the_first_that_can_be_read_is_taken(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(choose, "open_meter", answer)
     assert find_meter() == "the meter"
-    assert asked == ["battery", "hwmon", "rapl"]
+    assert asked == ["battery", "rapl"]
 
 
 def test_where_none_can_be_read_each_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,5 +39,17 @@ def test_where_none_can_be_read_each_says_why(monkeypatch: pytest.MonkeyPatch) -
         raise MeterError(f"no {name} at all")
 
     monkeypatch.setattr(choose, "open_meter", answer)
-    with pytest.raises(MeterError, match=r"battery: no battery at all; hwmon: no hwmon at all; rapl: no rapl at all"):
+    with pytest.raises(
+        MeterError, match=r"battery: no battery at all; rapl: no rapl at all\); a sensor of hwmon has to be named"
+    ):
         find_meter()
+
+
+def test_only_a_sensors_wire_needs_its_boundary_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(MeterError, match="the meter 'rapl' knows what it includes; leave the boundary 'wall' out"):
+        open_meter("rapl", "wall")
+    seen = []
+    monkeypatch.setattr(choose, "HwmonMeter", lambda *given: seen.append(given))
+    open_meter("hwmon:ina226/power1", "wall")
+    open_meter("hwmon")
+    assert seen == [("ina226/power1", "wall"), (None, "board")]
