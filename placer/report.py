@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from placer.build import is_endpoint
+from placer.build import CONDITION_MODE, is_endpoint
 from placer.messages import conditions_of
 from placer.objective import UNITS, per_inference
 from placer.pauses import pauses
@@ -108,7 +108,8 @@ def verdict(plan: Plan) -> str:
 def notes(plan: Plan) -> list[str]:
     """Say what a reader of the tables might take for granted and should not."""
     found = []
-    able = {o.device for f in plan.problem.flows for op in f.ops if not is_endpoint(op.name) for o in op.options}
+    working = [op for f in plan.problem.flows for op in f.ops if not is_endpoint(op.name)]
+    able = {o.device for op in working for o in op.options if o.mode != CONDITION_MODE}
     for device in plan.problem.devices:
         if device.name not in able:
             found.append(

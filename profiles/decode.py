@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>(?:key in )?\$.*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
+_BELOW = re.compile(r"^(?P<path>\w+\[\d+\][^:\s]*): ")
 _QUOTED = re.compile(r"`(?P<name>[^`]*)`")
 
 
@@ -55,6 +56,9 @@ def _explain(message: str, raw: object, kind: type, where: str) -> str:
     what, path = (message, "$") if found is None else (found["what"], found["path"] or "$")
     value, info = _walk(raw, msgspec.inspect.type_info(kind), path)
     place = path.replace("key in ", "").removeprefix("$").removeprefix(".")
+    if (below := _BELOW.match(what)) is not None:
+        # A value that checks its parts against each other says in which of them it found something.
+        place, what = f"{place}.{below['path']}" if place else below["path"], what[below.end() :]
     prefix = f"{where}: {place}: " if place else f"{where}: "
     name = _QUOTED.search(what)
     struct = _struct_in(info)

@@ -136,6 +136,8 @@ class Run:
         """Look at every condition that can be looked at, and pass over what waits for tensors that will not come."""
         gone = self._not_taken
         released: list[str] = []
+        if not self._undecided and not gone:
+            return released
         count = -1
         # What one lets go on, or not, another may be waiting for.
         while count < len(released):
