@@ -142,6 +142,9 @@ def probed_profile(
 def _bandwidth(probe: LinkProbe, seconds: Sequence[float], which: str) -> tuple[float, float]:
     rise_s = median(seconds) - median(probe.small_s)
     if rise_s <= _LEAST_RISE * median(probe.small_s):
+        # Busy machines hide it; what was disturbed least may still show it.
+        rise_s = min(seconds) - min(probe.small_s)
+    if rise_s <= _LEAST_RISE * min(probe.small_s):
         raise RunError(
             f"{probe.large_bytes} bytes {which} {probe.device!r} took no longer than none: the machines were busy, or "
             "the link is faster than a probe can tell; probe again"

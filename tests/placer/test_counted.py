@@ -10,6 +10,7 @@ import placer.problem
 import profiles
 from placer.build import build
 from placer.errors import ProblemError
+from placer.flow_graph import flow_graph
 from profiles import Limits, Link, LinkProfile, Zone
 from tests.placer.test_build import costs, graph, site
 from tests.profiles.build import figure
@@ -38,7 +39,9 @@ def network(**more: Any) -> tuple[Link, ...]:
 
 
 def problem(also: tuple[Any, ...] = (), **how: Any) -> Problem:
-    return build(site(**how), {"watch": graph()}, {"watch": costs()}, also).problem
+    where = site(**how)
+    (flow,) = where.flows
+    return build(where, {"watch": flow_graph(flow, {"net": graph()})}, {"watch": {"net": costs()}}, also).problem
 
 
 def test_a_site_and_a_problem_know_the_same_objectives() -> None:

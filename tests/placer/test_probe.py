@@ -6,6 +6,7 @@ import json
 from datetime import date
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from placer.errors import RunError
@@ -57,6 +58,14 @@ def test_noise_becomes_spread_and_not_error() -> None:
     assert found.up_spread > 0.05
     assert found.jitter_s == pytest.approx((0.001 + 5 * 0.002) / 6)
     assert found.loss is found.call_s is None
+
+
+def test_a_busy_machine_hides_the_bandwidth_in_the_medians_alone() -> None:
+    quiet = made_up(round_trip_s=0.001, up=1e8, down=1e8)
+    busy = msgspec.structs.replace(quiet, small_s=(0.001, *[0.05] * 6))
+    found = link_figures(busy)
+    assert found.up_bytes_per_s == pytest.approx(1e8)
+    assert found.latency_s == 0.025
 
 
 def test_large_messages_that_take_no_longer_say_nothing() -> None:
