@@ -130,12 +130,15 @@ class AgentServicer:
         return self._echoed(request)
 
     def echo_stream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-        """Answer each message of a stream as `echo` does."""
-        for request in requests:
-            try:
+        """Answer each message of a stream as `echo` does, as long as a probe lasts: a stream holds a thread."""
+        try:
+            left_s = context.time_remaining()
+            if left_s is None or left_s > LONGEST_S:
+                raise BadRequest(f"a stream of echoes needs a deadline of at most {LONGEST_S:g} s")
+            for request in requests:
                 yield self._echoed(request)
-            except BadRequest as error:
-                context.abort(grpc.StatusCode[error.status], str(error))
+        except BadRequest as error:
+            context.abort(grpc.StatusCode[error.status], str(error))
 
     @answers
     def probe(self, request: Any, context: grpc.ServicerContext) -> Any:

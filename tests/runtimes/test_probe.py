@@ -121,7 +121,11 @@ def test_an_echo_sends_back_no_more_than_a_probe_needs(addresses):
         for call in (stub.Echo, lambda r, **k: next(iter(stub.EchoStream(iter([r]), **k)))):
             with pytest.raises(Exception, match="sends back 1048576 at most"):
                 call(agent_pb2.EchoRequest(reply_bytes=LARGEST_REPLY_BYTES + 1), timeout=5)
-        assert [len(r.payload) for r in stub.EchoStream(agent_pb2.EchoRequest(reply_bytes=n) for n in (0, 5))] == [0, 5]
+        asked = [agent_pb2.EchoRequest(reply_bytes=n) for n in (0, 5)]
+        assert [len(r.payload) for r in stub.EchoStream(iter(asked), timeout=5)] == [0, 5]
+        for timeout_s in (None, 3600):
+            with pytest.raises(Exception, match="needs a deadline of at most 60 s"):
+                list(stub.EchoStream(iter(asked), timeout=timeout_s))
 
 
 def test_with_certificates_a_deployer_asks_and_devices_prove_who_they_are(secure_agents, deployer, client):
