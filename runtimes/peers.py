@@ -132,7 +132,8 @@ class Peers:
                 line.connection.calls().inference.ModelInfer(
                     message, timeout=max(0.001, deadline - started), metadata=None if span is None else span.metadata()
                 )
-                line.heard = True
+                # As good as a heartbeat: what is waited for next must not end by what was before.
+                line.heard, line.misses = True, 0
             except grpc.RpcError as failure:
                 error = _error_of(failure, line.connection)
                 # The agent's own words of that kind come with a connection that works: its heartbeat takes this back.
