@@ -12,6 +12,7 @@ from runtimes.assignment import decode_assignment
 from runtimes.convert import encode_result
 from runtimes.errors import BadBlob, BadRequest
 from runtimes.observation import Observation
+from runtimes.peers import Peer
 from runtimes.probe import LARGEST_REPLY_BYTES, LONGEST_S
 from runtimes.protos import agent_pb2, open_inference_grpc_pb2
 from runtimes.rpc import answers
@@ -46,6 +47,12 @@ class AgentServicer:
         self._runs = runs
         self._prober = prober
         self._peers = peers
+
+    def _lost(self) -> list[str]:
+        """Devices of the active plan, at the addresses that it gives, that do not answer."""
+        active = self._epochs.active
+        shares = () if active is None else active.assignment.every()
+        return self._peers.lost({Peer(*named) for share in shares for named in share.peers.items()})
 
     @answers
     def stage(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -101,13 +108,13 @@ class AgentServicer:
         return agent_pb2.StatusReply(
             device=self._epochs.device, version=software_version(), held=held,
             open_requests=len(self._runs), last_sequence=self._journal.last_sequence,
-            trouble=self._epochs.trouble, lost=self._peers.lost(),
+            trouble=self._epochs.trouble, lost=self._lost(),
         )  # fmt: skip
 
     @answers
     def beat(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Give another agent a sign of life."""
-        return agent_pb2.BeatReply(lost=self._peers.lost())
+        return agent_pb2.BeatReply(lost=self._lost())
 
     def observe(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         """Send what was observed after a sequence number."""

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Literal
 
 from runtimes.errors import AgentError, BadManifest, WrongState
-from runtimes.loaded import LoadedPlan
-from runtimes.state import Plans, StateFile
+from runtimes.state import Plans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from runtimes.assignment import Assignment, SegmentSpec
-    from runtimes.session import Session
+    from runtimes.assignment import Assignment
+    from runtimes.loaded import LoadedPlan
+    from runtimes.loaded_plans import LoadedPlans
+    from runtimes.state import StateFile
     from runtimes.store import BlobStore
 
 State = Literal["staged", "prepared", "active", "previous", "lost"]
@@ -41,31 +39,23 @@ class Epochs:
         Its model files.
     state
         What it remembers over a restart.
-    open_segment
-        Loads a segment and warms it up, within the given seconds.
+    plans
+        What is loaded.
     max_message_bytes
         The largest message that its server takes.
-    changed
-        Called after every change of what is loaded, with the plans that are, fallbacks included.
     """
 
     def __init__(
-        self, *, device: str, store: BlobStore, state: StateFile,
-        open_segment: Callable[[SegmentSpec, float], Session], max_message_bytes: int,
-        changed: Callable[[tuple[LoadedPlan, ...]], None],
-    ) -> None:  # fmt: skip
+        self, *, device: str, store: BlobStore, state: StateFile, plans: LoadedPlans, max_message_bytes: int
+    ) -> None:
         self.device = device
         self._store = store
         self._state = state
-        self._open_segment = open_segment
+        self._plans = plans
         self._max_message_bytes = max_message_bytes
-        self._changed = changed
-        # One change at a time, and loading is long: readers take the tables as they are, so a changed table
-        # is a new one.
+        # One change at a time, and loading is long.
         self._lock = threading.RLock()
         self._staged: Assignment | None = None
-        self._loaded: dict[int, LoadedPlan] = {}
-        self._fallbacks: dict[tuple[int, str], LoadedPlan] = {}
         self._active = 0
         self._previous = 0
         self._lost: Assignment | None = None
@@ -152,7 +142,7 @@ class Epochs:
             If a blob is missing or damaged, or a segment cannot be loaded or run.
         """
         with self._lock:
-            if epoch in self._loaded:
+            if self._plans.of(epoch) is not None:
                 return self.loaded(plan, epoch)
             assignment = self._staged
             if assignment is None or (assignment.plan, assignment.epoch) != (plan, epoch):
@@ -160,11 +150,12 @@ class Epochs:
                 raise WrongState(
                     f"plan {plan!r} is not staged under epoch {epoch} on device {self.device!r}; staged is {staged}"
                 )
-            opened = self._open(assignment, timeout_s)
+            opened = self._plans.open(assignment, timeout_s)
             self._staged = None
             # A candidate that a later one overtook will not be activated any more.
-            self._keep({self._active, self._previous})
-            return self._hold(opened)
+            self._plans.keep({self._active, self._previous})
+            self._plans.add(opened)
+            return opened[0]
 
     def activate(self, plan: str, epoch: int) -> None:
         """Let new requests follow a loaded plan; doing it twice is harmless.
@@ -177,14 +168,16 @@ class Epochs:
             If the disk has no room to remember it; the old plan then serves on.
         """
         with self._lock:
-            self.loaded(plan, epoch)
+            loaded = self.loaded(plan, epoch)
+            if loaded is not self._plans.of(epoch):
+                raise WrongState(f"plan {plan!r} is a fallback under epoch {epoch}; activate the plan that it is for")
             if epoch < self._active:
                 raise WrongState(
                     f"epoch {epoch} of plan {plan!r} is behind the active epoch {self._active} of "
                     f"device {self.device!r}"
                 )
             if epoch > self._active:
-                self._switch(self._loaded[epoch])
+                self._switch([loaded])
 
     def rollback(self, epoch: int, plan: str = "") -> LoadedPlan:
         """Let new requests follow a plan that is held as the previous or the active one, under a new epoch.
@@ -205,7 +198,7 @@ class Epochs:
         """
         with self._lock:
             # The later one of two: a plan may have been deployed twice, with other addresses for one.
-            held = (self._loaded.get(self._active), self._loaded.get(self._previous))
+            held = (self._plans.of(self._active), self._plans.of(self._previous))
             found = next((p for p in held if p is not None and p.assignment.plan == plan), None) if plan else held[1]
             if found is None:
                 raise WrongState(
@@ -214,16 +207,14 @@ class Epochs:
             highest = max(assignment.epoch for assignment, _ in self.states())
             if epoch <= highest:
                 raise WrongState(f"epoch {epoch} is not above {highest}, the highest on device {self.device!r}")
-            share = found.assignment.at(epoch)
-            old = {plan.assignment.plan: plan.sessions for plan in self._of(found.epoch)}
-            opened = [LoadedPlan(each, old[each.plan]) for each in share.every() if each.plan in old]
-            self._switch(opened[0], opened)
+            opened = self._plans.renewed(found, epoch)
+            self._switch(opened)
             return opened[0]
 
     @property
     def active(self) -> LoadedPlan | None:
         """The plan that new requests follow."""
-        return self._loaded.get(self._active)
+        return self._plans.of(self._active)
 
     def loaded(self, plan: str, epoch: int) -> LoadedPlan:
         """Give a loaded plan, or a fallback of one, which is loaded if it was not.
@@ -235,24 +226,22 @@ class Epochs:
         AgentError
             If the fallback cannot be loaded.
         """
-        found = self._loaded.get(epoch)
-        if found is not None and found.assignment.plan != plan:
-            found = self._fallbacks.get((epoch, plan)) or self._load_fallback(plan, epoch)
+        found = self._plans.find(plan, epoch)
         if found is None:
+            loaded = ", ".join(f"{p.assignment.plan!r} at {p.epoch}" for p in self._plans.all()) or "none"
             raise WrongState(
-                f"device {self.device!r} does not hold plan {plan!r} under epoch {epoch}; loaded are "
-                + (", ".join(f"{p.assignment.plan!r} at {e}" for e, p in self._loaded.items()) or "none")
+                f"device {self.device!r} does not hold plan {plan!r} under epoch {epoch}; loaded are {loaded}"
             )
         return found
 
     def of_epoch(self, epoch: int) -> LoadedPlan | None:
         """Give the plan loaded under an epoch."""
-        return self._loaded.get(epoch)
+        return self._plans.of(epoch)
 
     def states(self) -> tuple[tuple[Assignment, State], ...]:
         """Every plan held, by epoch, with its state."""
         held: list[tuple[Assignment, State]] = [] if self._staged is None else [(self._staged, "staged")]
-        held += [(plan.assignment, self._state_of(epoch)) for epoch, plan in self._loaded.items()]
+        held += [(plan.assignment, self._state_of(plan.epoch)) for plan in self._plans.all()]
         if self._lost is not None:
             held.append((self._lost, "lost"))
         return tuple(sorted(held, key=lambda pair: pair[0].epoch))
@@ -277,7 +266,7 @@ class Epochs:
                 raise BadManifest(f"peers has no address for {missing}")
 
     def _held(self, epoch: int) -> Assignment | None:
-        loaded = self._loaded.get(epoch)
+        loaded = self._plans.of(epoch)
         if loaded is not None:
             return loaded.assignment
         return self._staged if self._staged is not None and self._staged.epoch == epoch else None
@@ -286,81 +275,27 @@ class Epochs:
         """Load a plan of before a restart; returns why that cannot be."""
         try:
             self._check(assignment)
-            self._hold(self._open(assignment, _RESTORE_TIMEOUT_S))
+            self._plans.add(self._plans.open(assignment, _RESTORE_TIMEOUT_S))
         except AgentError as error:
             why = f"plan {assignment.plan!r} of epoch {assignment.epoch} cannot be served after the restart: {error}"
             _LOG.error("%s", why)
             return f"{why}; deploy a plan again"
         return ""
 
-    def _open(self, assignment: Assignment, timeout_s: float) -> list[LoadedPlan]:
-        """Load a plan and its warm fallbacks, and verify the model files of the others."""
-        cold = {f.assignment.plan for f in assignment.fallbacks if f.assignment is not None and not f.warm}
-        deadline = time.monotonic() + timeout_s
-        opened: list[LoadedPlan] = []
-        for share in assignment.every():
-            if share.plan in cold:
-                for segment in share.segments:
-                    self._store.read(segment.blob)
-            else:
-                opened.append(self._open_one(share, opened, deadline))
-        return opened
-
-    def _open_one(self, share: Assignment, others: Iterable[LoadedPlan], deadline: float) -> LoadedPlan:
-        # A segment that is the same in a plan and its fallbacks is loaded once.
-        known = {session.spec: session for plan in others for session in plan.sessions.values()}
-        for spec in share.segments:
-            if spec not in known:
-                known[spec] = self._open_segment(spec, max(0.001, deadline - time.monotonic()))
-        return LoadedPlan(share, {spec.name: known[spec] for spec in share.segments})
-
-    def _load_fallback(self, plan: str, epoch: int) -> LoadedPlan | None:
-        with self._lock:
-            main = self._loaded.get(epoch)
-            share = None if main is None else next((a for a in main.assignment.every() if a.plan == plan), None)
-            if share is None:
-                return None
-            if (epoch, plan) not in self._fallbacks:
-                _LOG.info("fallback %s of epoch %d is loaded now", plan, epoch)
-                self._hold([self._open_one(share, self._of(epoch), time.monotonic() + _RESTORE_TIMEOUT_S)])
-            return self._fallbacks[epoch, plan]
-
-    def _of(self, epoch: int) -> list[LoadedPlan]:
-        """Everything loaded under an epoch, the plan first."""
-        fallbacks = [plan for (at, _), plan in self._fallbacks.items() if at == epoch]
-        return [self._loaded[epoch], *fallbacks] if epoch in self._loaded else fallbacks
-
     def _collect(self) -> None:
         """Remove the model files that no plan held here names."""
         self._store.keep({blob for assignment, _ in self.states() for blob in assignment.blobs()})
 
-    def _hold(self, opened: list[LoadedPlan]) -> LoadedPlan:
-        """Take in what was loaded; returns the first of it."""
-        for loaded in opened:
-            main = self._loaded.get(loaded.epoch)
-            if main is None or main.assignment.plan == loaded.assignment.plan:
-                self._loaded = {**self._loaded, loaded.epoch: loaded}
-            else:
-                self._fallbacks = {**self._fallbacks, (loaded.epoch, loaded.assignment.plan): loaded}
-        self._tell()
-        return opened[0]
-
-    def _switch(self, loaded: LoadedPlan, opened: Iterable[LoadedPlan] = ()) -> None:
-        former = self._loaded.get(self._active)
+    def _switch(self, opened: list[LoadedPlan]) -> None:
+        """Follow the first of these from now on."""
+        plan = opened[0]
+        former = self._plans.of(self._active)
         # Remembered first: what a caller was told is active is so after a power cut, too.
-        self._state.write(Plans(active=loaded.assignment, previous=None if former is None else former.assignment))
-        self._hold(list(opened) or [loaded])
-        self._previous, self._active = self._active, loaded.epoch
-        if self._staged is not None and self._staged.epoch < loaded.epoch:
+        self._state.write(Plans(active=plan.assignment, previous=None if former is None else former.assignment))
+        self._plans.add(opened)
+        self._previous, self._active = self._active, plan.epoch
+        if self._staged is not None and self._staged.epoch < plan.epoch:
             self._staged = None
         self._lost, self.trouble = None, ""
-        self._keep({self._active, self._previous})
+        self._plans.keep({self._active, self._previous})
         self._collect()
-
-    def _keep(self, epochs: set[int]) -> None:
-        self._loaded = {e: plan for e, plan in self._loaded.items() if e in epochs}
-        self._fallbacks = {key: plan for key, plan in self._fallbacks.items() if key[0] in epochs}
-        self._tell()
-
-    def _tell(self) -> None:
-        self._changed((*self._loaded.values(), *self._fallbacks.values()))

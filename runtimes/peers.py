@@ -170,11 +170,9 @@ class Peers:
         """Give those that have not answered the last question, of whatever age."""
         return [peer for peer in peers if (line := self._line(peer)).pending or line.misses]
 
-    def lost(self) -> list[str]:
-        """Give the devices that do not answer, at no address that a plan here gives them."""
-        with self._lock:
-            silent = {peer.device for peer, line in self._lines.items() if line.misses >= _FROZEN_AFTER}
-            return sorted(silent - {p.device for p, line in self._lines.items() if line.misses < _FROZEN_AFTER})
+    def lost(self, peers: Iterable[Peer]) -> list[str]:
+        """Give the devices that do not answer, of these."""
+        return sorted({peer.device for peer in peers if self._line(peer).misses >= _FROZEN_AFTER})
 
     def view(self, peer: Peer) -> View:
         """Say what is known of a peer, without asking it."""

@@ -17,6 +17,7 @@ from runtimes.dataplane import DataPlane
 from runtimes.epochs import Epochs
 from runtimes.errors import AgentError, BadCredentials
 from runtimes.health import Health
+from runtimes.loaded_plans import LoadedPlans
 from runtimes.metrics import Metrics
 from runtimes.observation import Journal
 from runtimes.opening import Opener
@@ -141,9 +142,8 @@ class Agent:
             device=options.device,
             store=store,
             state=StateFile(options.store),
-            open_segment=opener.open,
+            plans=LoadedPlans(store=store, open_segment=opener.open, changed=self._changed),
             max_message_bytes=options.max_message_bytes,
-            changed=self._changed,
         )
         source = Source(
             relay=self._relay, processor=processor, peers=self._peers, variants=Variants(epochs, self._peers),
