@@ -89,6 +89,8 @@ class Coupling:
     """Shared devices that may be asked to hold more than their memory, and that memory in bytes."""
     bundles: tuple[Bundle, ...]
     parts: tuple[PartRows, ...]
+    wide: frozenset[int]
+    """Rows that count what is spent anywhere on the site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ def couple(index: ProblemIndex, parts: tuple[Part, ...]) -> Coupling:
         crowded=crowded,
         bundles=bundles,
         parts=tuple(made),
+        wide=frozenset(r for r, row in enumerate(rows) if row.link is not None and row.part == -1),
     )
 
 

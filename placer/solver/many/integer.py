@@ -32,22 +32,25 @@ def weight_sizes(parts: Sequence[Part]) -> dict[str, float]:
 
 
 def pick_columns(
-    parts: Sequence[Part],
-    coupling: Coupling,
+    stock: Stock,
+    cluster: Sequence[int],
     columns: Sequence[Sequence[Column]],
     *,
     gap: float,
     seed: int,
     time_limit_s: float,
 ) -> list[list[Column]] | None:
-    """Choose columns so that everything shared suffices, at least cost: a MILP over the columns given.
+    """Choose columns for some parts so that everything shared suffices, at least cost: a MILP over the columns given.
 
     Parameters
     ----------
-    parts, coupling
-        The site.
+    stock
+        A plan of the whole site. Its other parts share nothing with these but caps on the site as a whole, of which
+        they keep what they hold.
+    cluster
+        Positions of the parts that choose.
     columns
-        For each part the columns to choose from; those that are not allowed are passed over.
+        For each of them the columns to choose from; those that are not allowed are passed over.
     gap
         Relative gap at which the MILP solver may end.
     seed, time_limit_s
@@ -56,25 +59,35 @@ def pick_columns(
     Returns
     -------
     list of list of Column or None
-        For each part one column per member, or None if none was found.
+        For each part of the cluster one column per member, or None if none was found.
     """
+    parts, coupling = [stock.parts[g] for g in cluster], stock.coupling
+    near = {d for part in parts for d, private in zip(part.devices, part.private, strict=True) if not private}
+    touched = sorted({r for g in cluster for r in coupling.parts[g].rows})
+    left = {r: float(coupling.caps[r]) - _TIGHT * abs(float(coupling.caps[r])) for r in touched}
+    for r in coupling.wide & left.keys():
+        own = sum(_amount(coupling, g, r, column) for g in cluster for column in stock.picks[g])
+        own += sum(
+            w for d in near & coupling.on_rows.keys() if stock.users[d] for k, w in coupling.on_rows[d] if k == r
+        )
+        # Where the others exceed the cap alone, these must not add to it.
+        left[r] = max(left[r] - (float(stock.load[r]) - own), min(own, left[r]))
     model = mathopt.Model(name="integer master")
-    caps = [c - _TIGHT * abs(c) for c in coupling.caps]
-    units = [abs(c) if abs(c) > 1e-12 else 1.0 for c in coupling.caps]
-    rows = [model.add_linear_constraint(ub=c / u) for c, u in zip(caps, units, strict=True)]
-    on = {d: model.add_variable(lb=0.0, ub=1.0, is_integer=True) for d in coupling.switched}
+    units = {r: abs(float(coupling.caps[r])) if abs(coupling.caps[r]) > 1e-12 else 1.0 for r in touched}
+    rows = {r: model.add_linear_constraint(ub=cap / units[r]) for r, cap in left.items()}
+    on = {d: model.add_variable(lb=0.0, ub=1.0, is_integer=True) for d in coupling.switched if d in near}
     for d, variable in on.items():
         model.objective.set_linear_coefficient(variable, coupling.on_cost[d])
         for r, weight in coupling.on_rows[d]:
             rows[r].set_coefficient(variable, weight / units[r])
-    memory = {d: model.add_linear_constraint(ub=1.0 - _TIGHT) for d in coupling.crowded}
-    work = {d: model.add_variable(lb=0.0) for d in coupling.crowded}
+    memory = {d: model.add_linear_constraint(ub=1.0 - _TIGHT) for d in coupling.crowded if d in near}
+    work = {d: model.add_variable(lb=0.0) for d in memory}
     for d, row in memory.items():
         row.set_coefficient(work[d], 1.0)
     picks: list[list[tuple[Column, mathopt.Variable]]] = []
     holders: dict[tuple[int, str], list[tuple[int, int]]] = {}
-    taken: list[list[mathopt.Variable]] = []
-    for g, (part, some) in enumerate(zip(parts, columns, strict=True)):
+    taken: dict[int, list[mathopt.Variable]] = {}
+    for g, part, some in zip(cluster, parts, columns, strict=True):
         allowed = [column for column in some if column.allowed]
         if not allowed:
             return None
@@ -83,7 +96,7 @@ def pick_columns(
         model.add_linear_constraint(mathopt.LinearSum(xs) == part.count)
         # Whether any member takes a column: for a single member that is the column itself.
         zs = xs if part.count == 1 else [model.add_variable(lb=0.0, ub=1.0, is_integer=True) for _ in allowed]
-        taken.append(zs)
+        taken[g] = zs
         for k, (column, x, z) in enumerate(zip(allowed, xs, zs, strict=True)):
             model.objective.set_linear_coefficient(x, column.cost)
             if z is not x:
@@ -105,7 +118,7 @@ def pick_columns(
             else:
                 for z in users:
                     model.add_linear_constraint(z <= on[d])
-    _hold(model, memory, holders, taken, coupling, weight_sizes(parts))
+    _hold(model, memory, holders, taken, coupling, stock.sizes)
     values = _solve(model, gap, seed, time_limit_s)
     if values is None:
         return None
@@ -118,11 +131,16 @@ def pick_columns(
     return found
 
 
+def _amount(coupling: Coupling, g: int, r: int, column: Column) -> float:
+    """Return what a column of part g takes of a row."""
+    return float(column.takes[coupling.parts[g].rows.index(r)])
+
+
 def _hold(
     model: mathopt.Model,
     memory: dict[int, mathopt.LinearConstraint],
     holders: dict[tuple[int, str], list[tuple[int, int]]],
-    taken: list[list[mathopt.Variable]],
+    taken: dict[int, list[mathopt.Variable]],
     coupling: Coupling,
     sizes: dict[str, float],
 ) -> None:
@@ -159,7 +177,7 @@ def _solve(model: mathopt.Model, gap: float, seed: int, time_limit_s: float) -> 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     while thread.is_alive():
-        thread.join(0.1)
+        thread.join(0.02)
     if failures:
         raise failures[0]
     if not results[0].has_primal_feasible_solution():

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from placer.solver.exact.solve import solve_flow
 from placer.solver.many.prices import priced
+from placer.solver.outcome import OPTIMALITY_GAP
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from placer.index import Choice, ProblemIndex
     from placer.solver.many.coupling import Coupling
     from placer.solver.many.parts import Part
     from placer.solver.many.prices import Prices
 
-_GAP = 1e-6
-_LONGEST_S = 0.6
+_LONGEST_S = 2.0
 """A flow that takes longer is answered with the bound reached by then, so that no round waits for one of many."""
 _WORTH_A_PROCESS = 40
 """Fewer parts than this are priced before a second process has started."""
@@ -38,10 +40,30 @@ class Answer:
     bound: float
     """Lower bound of every choice; infinite if there is none."""
     proven: bool
-    """Whether more time would not raise the bound."""
+    """Whether choice and bound are as close as was asked."""
+    rows: frozenset[int] = frozenset()
+    """What the solver need not find out again (`FlowSolution.rows`)."""
 
 
-def solve_alone(index: ProblemIndex, time_limit_s: float) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to solve for one part."""
+
+    part: int
+    start: Choice | None
+    """A choice known beforehand."""
+    rows: frozenset[int]
+    """From the part's last answer."""
+
+
+def solve_alone(
+    index: ProblemIndex,
+    time_limit_s: float,
+    *,
+    gap: float = OPTIMALITY_GAP,
+    start: Choice | None = None,
+    rows: frozenset[int] = frozenset(),
+) -> Answer:
     """Solve a problem with one flow: the one place that names the solver.
 
     Parameters
@@ -50,13 +72,20 @@ def solve_alone(index: ProblemIndex, time_limit_s: float) -> Answer:
         The problem, priced or not.
     time_limit_s
         Seconds after which the best choice and bound so far are returned.
+    gap
+        Relative gap at which to stop.
+    start, rows
+        What is known beforehand.
     """
-    found = solve_flow(index, time_limit_s=time_limit_s, gap=_GAP)
+    found = solve_flow(index, time_limit_s=time_limit_s, gap=gap, start=start, rows=rows)
+    if found.interrupted:
+        # The solver answers Ctrl-C by ending early; here it ends the whole search.
+        raise KeyboardInterrupt
     if found.status == "infeasible":
         return Answer(None, math.inf, proven=True)
     # No cost and no price is negative.
     bound = max(0.0, found.bound) if math.isfinite(found.bound) else 0.0
-    return Answer(found.choice, bound, proven=found.status == "optimal")
+    return Answer(found.choice, bound, proven=found.gap <= gap, rows=found.rows)
 
 
 class Pricing:
@@ -66,17 +95,22 @@ class Pricing:
         self._parts, self._coupling = parts, coupling
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         wanted = cores if processes is None else processes
-        self._workers: list[subprocess.Popen[bytes]] = []
-        if len(parts) >= _WORTH_A_PROCESS or processes is not None:
-            self._workers = [_start((tuple(parts), coupling)) for _ in range(wanted - 1)]
+        self._rows: dict[int, frozenset[int]] = {}
+        enough = len(parts) >= _WORTH_A_PROCESS or processes is not None
+        self._workers = tuple(Worker() for _ in range(wanted - 1)) if enough else ()
 
     def __enter__(self) -> Pricing:
+        try:
+            for worker in self._workers:
+                worker.start(self._parts, self._coupling)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
-            worker.kill()
-            worker.communicate()
+            worker.end()
 
     @property
     def processes(self) -> int:
@@ -84,7 +118,14 @@ class Pricing:
         return len(self._workers) + 1
 
     def price(
-        self, wanted: Sequence[int], prices: Prices, until_s: float, longest_s: float = _LONGEST_S
+        self,
+        wanted: Sequence[int],
+        prices: Prices,
+        until_s: float,
+        *,
+        gap: float = OPTIMALITY_GAP,
+        starts: Mapping[int, Choice] | None = None,
+        longest_s: float = _LONGEST_S,
     ) -> list[Answer]:
         """Solve the priced problems of some parts.
 
@@ -96,6 +137,10 @@ class Pricing:
             The same for all.
         until_s
             `time.monotonic()` at which to stop; what is not solved by then has a weak bound.
+        gap
+            Relative gap at which a problem counts as solved.
+        starts
+            Choices known beforehand, by part.
         longest_s
             Seconds after which any one problem is left with the bound it has.
 
@@ -104,53 +149,85 @@ class Pricing:
         list of Answer
             In the order of `wanted`.
         """
-        shares = [list(wanted[i :: len(self._workers) + 1]) for i in range(len(self._workers) + 1)]
+        starts = starts or {}
+        requests = [Request(g, starts.get(g), self._rows.get(g, frozenset())) for g in wanted]
+        shares = [requests[i :: self.processes] for i in range(self.processes)]
         for worker, share in zip(self._workers, shares[1:], strict=True):
-            _send(_pipe(worker.stdin), (share, prices, until_s - time.monotonic(), longest_s))
-        here = price_here(self._parts, self._coupling, shares[0], prices, until_s, longest_s)
-        answers = dict(zip(shares[0], here, strict=True))
-        for worker, share in zip(self._workers, shares[1:], strict=True):
-            answers |= zip(share, pickle.load(_pipe(worker.stdout)), strict=True)
+            worker.send((share, prices, until_s - time.monotonic(), gap, longest_s))
+        here = price_here(self._parts, self._coupling, shares[0], prices, until_s, gap, longest_s)
+        answers = dict(zip(wanted[:: self.processes], here, strict=True))
+        for i, worker in enumerate(self._workers, start=1):
+            answers |= zip(wanted[i :: self.processes], worker.receive(), strict=True)
+        self._rows |= {g: answer.rows for g, answer in answers.items()}
         return [answers[g] for g in wanted]
 
 
 def price_here(
     parts: Sequence[Part],
     coupling: Coupling,
-    wanted: Sequence[int],
+    requests: Sequence[Request],
     prices: Prices,
     until_s: float,
+    gap: float,
     longest_s: float,
 ) -> list[Answer]:
     """Solve the priced problems of some parts in this process; see `Pricing.price`."""
     answers = []
-    for g in wanted:
-        left_s = until_s - time.monotonic()
+    for request in requests:
+        left_s, g = until_s - time.monotonic(), request.part
         if left_s <= 0:
-            answers.append(Answer(None, 0.0, proven=False))
+            answers.append(Answer(None, 0.0, proven=False, rows=request.rows))
             continue
-        answers.append(solve_alone(priced(parts[g], coupling.parts[g], g, prices), min(left_s, longest_s)))
+        index = priced(parts[g], coupling.parts[g], g, prices)
+        limit_s = min(left_s, longest_s)
+        answers.append(solve_alone(index, limit_s, gap=gap, start=request.start, rows=request.rows))
     return answers
 
 
-def _start(site: object) -> subprocess.Popen[bytes]:
-    """Start a worker: no fork, which threads of solvers do not survive, and nothing that asks for a main guard."""
-    code = "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    code += "from placer.solver.many.pricing import work; work()"
-    worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    _send(_pipe(worker.stdin), sys.path)
-    _send(_pipe(worker.stdin), site)
-    return worker
+class Worker:
+    """A second process: no fork, which threads of solvers do not survive, and nothing that asks for a main guard."""
 
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Thread()
 
-def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
-    assert stream is not None
-    return stream
+    def start(self, parts: Sequence[Part], coupling: Coupling) -> None:
+        """Start the process and tell it the site; nobody waits until it has read all that."""
+        code = "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); "
+        code += "from placer.solver.many.pricing import work; work()"
+        first = pickle.dumps(sys.path) + pickle.dumps((tuple(parts), coupling))
+        self._process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._starting = threading.Thread(target=self._write, args=(first,), daemon=True)
+        self._starting.start()
 
+    def send(self, message: object) -> None:
+        """Hand over one message."""
+        self._starting.join()
+        self._write(pickle.dumps(message))
 
-def _send(stream: IO[bytes], message: object) -> None:
-    pickle.dump(message, stream)
-    stream.flush()
+    def receive(self) -> list[Answer]:
+        """Wait for the answers to the oldest message that has none yet."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        answers: list[Answer] = pickle.load(self._process.stdout)
+        return answers
+
+    def end(self) -> None:
+        """Stop the process, whatever it does."""
+        if self._process is None:
+            return
+        self._process.kill()
+        if self._starting.is_alive():
+            self._starting.join()
+        self._process.communicate()
+
+    def _write(self, data: bytes) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        # A process that was ended reads no more: who waits for its answer learns of that.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
 
 
 def work() -> None:
@@ -162,7 +239,9 @@ def work() -> None:
     parts, coupling = pickle.load(sys.stdin.buffer)
     while True:
         try:
-            wanted, prices, left_s, longest_s = pickle.load(sys.stdin.buffer)
+            requests, prices, left_s, gap, longest_s = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        _send(out, price_here(parts, coupling, wanted, prices, time.monotonic() + left_s, longest_s))
+        answers = price_here(parts, coupling, requests, prices, time.monotonic() + left_s, gap, longest_s)
+        pickle.dump(answers, out)
+        out.flush()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from placer.evaluate import evaluate
-from placer.solver.many.pricing import Pricing, solve_alone
-from placer.solver.many.search import Search
-from placer.solver.outcome import OPTIMALITY_GAP, Outcome, relative_gap
+from placer.solver.exact.solve import solve_flow
+from placer.solver.many.best import Best
+from placer.solver.many.search import search
+from placer.solver.outcome import OPTIMALITY_GAP, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from placer.index import ProblemIndex
-    from placer.solver.outcome import Status
 
 
 def solve_flows(
@@ -52,31 +51,26 @@ def solve_flows(
     """
     started_s = time.monotonic()
     if len(index.flows) == 1:
-        return _one_flow(index, time_limit_s, started_s, progress)
-    search = Search(index, gap=gap, seed=seed, started_s=started_s, time_limit_s=time_limit_s, progress=progress)
+        return _one_flow(index, gap, time_limit_s, started_s, progress)
+    best = Best(index, gap=gap, started_s=started_s, time_limit_s=time_limit_s, progress=progress)
     try:
-        with Pricing(search.parts, search.coupling, processes) as pricing:
-            search.run(pricing)
+        search(index, best, seed=seed, processes=processes)
     except KeyboardInterrupt:
-        return replace(search.outcome(), interrupted=True)
-    return search.outcome()
+        return best.outcome(interrupted=True)
+    return best.outcome()
 
 
 def _one_flow(
-    index: ProblemIndex, time_limit_s: float, started_s: float, progress: Callable[[float, float], None] | None
+    index: ProblemIndex,
+    gap: float,
+    time_limit_s: float,
+    started_s: float,
+    progress: Callable[[float, float], None] | None,
 ) -> Outcome:
     """Leave a single flow to the solver made for it."""
-    answer = solve_alone(index, time_limit_s)
-    evaluation = None if answer.choice is None else evaluate(index, (answer.choice,))
-    if evaluation is not None and not evaluation.feasible:
-        evaluation = None
-    status: Status = "infeasible" if answer.bound == math.inf else "unknown"
-    if evaluation is not None:
-        close = relative_gap(evaluation.objective, answer.bound) <= OPTIMALITY_GAP
-        status = "optimal" if close else "feasible"
-        if progress is not None:
-            progress(evaluation.objective, answer.bound)
-    choices = None if evaluation is None or answer.choice is None else (answer.choice,)
-    objective = math.inf if evaluation is None else evaluation.objective
-    bound = 0.0 if math.isinf(answer.bound) else min(answer.bound, objective)
-    return Outcome(status, choices, evaluation, bound, time.monotonic() - started_s, 1)
+    found = solve_flow(index, time_limit_s=time_limit_s, gap=gap, progress=progress)
+    choices = None if found.choice is None else (found.choice,)
+    evaluation = None if choices is None else evaluate(index, choices)
+    bound = 0.0 if math.isinf(found.bound) else max(0.0, found.bound)
+    seconds = time.monotonic() - started_s
+    return Outcome(found.status, choices, evaluation, bound, seconds, 1, found.interrupted)

@@ -22,7 +22,7 @@ class Stock:
     """A column for each member of each part, and the site's loads."""
 
     def __init__(self, parts: Sequence[Part], coupling: Coupling, sizes: dict[str, float]) -> None:
-        self.parts, self.coupling, self._sizes = parts, coupling, sizes
+        self.parts, self.coupling, self.sizes = parts, coupling, sizes
         self.picks: list[list[Column]] = [[] for _ in parts]
         self._limit = coupling.caps - _TIGHT * np.abs(coupling.caps)
         self._unit = np.where(np.abs(coupling.caps) > 1e-12, np.abs(coupling.caps), 1.0)
@@ -46,13 +46,22 @@ class Stock:
             before = self._held[d, name]
             self._held[d, name] += sign
             if (before == 0) != (self._held[d, name] == 0):
-                self._bytes[d] += sign * self._sizes[name]
+                self._bytes[d] += sign * self.sizes[name]
         for d, size in column.own_bytes.items():
             self._bytes[d] += sign * size
         for d, size in column.workspace_bytes.items():
             self._workspaces[d][size] += sign
             if not self._workspaces[d][size]:
                 del self._workspaces[d][size]
+
+    def swap(self, cluster: Sequence[int], picks: Sequence[Sequence[Column]]) -> None:
+        """Give the members of some parts other columns."""
+        for g, chosen in zip(cluster, picks, strict=True):
+            for column in self.picks[g]:
+                self.put(g, column, -1)
+            for column in chosen:
+                self.put(g, column)
+            self.picks[g] = list(chosen)
 
     def memory_bytes(self, d: int) -> float:
         """Bytes that a crowded device holds: weights once, and the largest workspace."""

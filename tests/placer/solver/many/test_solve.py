@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -16,11 +17,13 @@ from placer.index import ProblemIndex
 from placer.solver.many.solve import solve_flows
 from placer.solver.plain import search
 from tests.oracles.brute_force import brute_force
-from tests.placer.solver.many.drawn import drawn_site
+from tests.placer.solver.many.drawn import apart, capped_site, drawn_site
+
+if TYPE_CHECKING:
+    from placer.problem import Problem
 
 
-def _check_claims(seed: int) -> None:
-    problem = drawn_site(seed)
+def _check_claims(problem: Problem) -> None:
     true = brute_force(problem)
     found = solve_flows(ProblemIndex(problem), time_limit_s=30, processes=1)
     if true is None:
@@ -38,14 +41,25 @@ def _check_claims(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_claims_are_true_on_small_sites(seed: int) -> None:
-    _check_claims(seed)
+    _check_claims(drawn_site(seed))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_claims_are_true_under_caps_on_the_whole_site(seed: int) -> None:
+    _check_claims(capped_site(seed))
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_claims_are_true_where_only_a_total_ties_flows_together(seed: int) -> None:
+    _check_claims(apart(seed))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("start", range(1000, 3000, 100))
 def test_claims_are_true_on_many_small_sites(start: int) -> None:
     for seed in range(start, start + 100):
-        _check_claims(seed)
+        _check_claims(drawn_site(seed))
+        _check_claims(capped_site(seed))
 
 
 def test_most_small_sites_are_proven() -> None:
@@ -120,5 +134,26 @@ def test_interrupt_returns_the_best_plan_so_far() -> None:
 
     found = solve_flows(index, time_limit_s=120, processes=1, progress=watch)
     assert has_plan.is_set()
+    assert found.interrupted
     assert found.evaluation is not None
     assert found.evaluation.feasible
+
+
+@pytest.mark.parametrize("delay_s", [0.01, 0.1, 0.4, 1.5])
+def test_interrupt_at_any_moment_ends_with_what_is_known(delay_s: float) -> None:
+    index = ProblemIndex(site(40))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, delay_s)
+    try:
+        found = solve_flows(index, time_limit_s=60)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert found.interrupted
+    assert found.status in ("unknown", "feasible")
+    assert found.evaluation is None or found.evaluation.feasible
+    assert found.evaluation is None or found.bound <= found.evaluation.objective
