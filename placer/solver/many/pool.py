@@ -28,7 +28,7 @@ _NEIGHBOURS = 40
 _TWINS = 2
 """Devices that look alike on which a part is put as a whole to begin with."""
 
-_AWAY = 3
+_AWAY = 2
 """Devices on which the rest of a cut flow is put."""
 
 
