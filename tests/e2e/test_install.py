@@ -16,6 +16,7 @@ import pytest
 
 from placer.deploy import deploy, run
 from tests.e2e.desk import CHECKOUT
+from tests.runtimes.children import children
 from tests.runtimes.plans import Step, plan, sample
 
 PLANNER_ONLY = ("ortools", "networkx", "onnx", "yaml", "typer", "rich", "pandas", "matplotlib")
@@ -109,9 +110,11 @@ def test_a_device_runs_an_agent_with_the_base_and_one_executor_alone(wheel, tmp_
         deploy(deployment, addresses)
         (passage,) = run(deployment, addresses, "flow", [sample()], deadline_s=30).passages
         np.testing.assert_array_equal(passage.outputs["y"], np.maximum(sample()["x"], 0))
-        loaded = Path(f"/proc/{agent.pid}/maps").read_text()
-        assert "onnxruntime" in loaded
-        assert str(CHECKOUT) + os.sep not in loaded
+        # The segment's process alone needs the executor; neither has anything of the checkout.
+        own, segments = (Path(f"/proc/{p}/maps").read_text() for p in (agent.pid, children(agent.pid)["flow/0"]))
+        assert "onnxruntime" not in own
+        assert "onnxruntime" in segments
+        assert str(CHECKOUT) + os.sep not in own + segments
     finally:
         agent.terminate()
         agent.communicate(timeout=30)

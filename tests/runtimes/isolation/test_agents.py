@@ -19,6 +19,7 @@ from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Unreachable
 from runtimes.local import LocalAgents
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
+from tests.runtimes.children import children
 from tests.runtimes.isolation.models import greedy
 from tests.runtimes.plans import BRANCHING, Step, branching_result, endless, plan, sample, with_model
 
@@ -32,20 +33,6 @@ SLOW = [
     Step(name="flow/1", device="box", op="Neg", inputs=("a",), outputs=("y",), pad_to_s=1.5),
 ]
 ONES, ZEROS = {"a": np.ones((1, 4), np.float32)}, {"a": np.zeros((1, 4), np.float32)}
-
-
-def children(process_id: int) -> dict[str, int]:
-    """The processes of an agent's segments, by the segments' names."""
-    found = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(") ")[2].split()
-            name = status.with_name("cmdline").read_text().rstrip("\0").rpartition("\0")[2]
-        except OSError:
-            continue
-        if int(fields[1]) == process_id and fields[0] != "Z":
-            found[name] = int(status.parent.name)
-    return found
 
 
 def until(holds, what: str) -> None:
