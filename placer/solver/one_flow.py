@@ -31,9 +31,6 @@ _GROWTH = 4
 _KNOTS = 10
 """Ops between two separators that split or join data, from which on the one-flow solver does not see through."""
 
-_OPS = 1_000
-"""Ops that the one-flow solver has time for in its first turn; more have more."""
-
 
 def find_one_flow(
     index: ProblemIndex,
@@ -64,12 +61,15 @@ def find_one_flow(
     KeyboardInterrupt
         Ctrl-C, once what is known has been joined.
     """
+    tangled = _is_tangled(index.flows[0])
     known.offer(index, starting_choices(index))
-    known.offer(index, filled(index))
+    if tangled:
+        known.offer(index, filled(index))
     if known.done():
         return
 
     def exact(turn_s: float) -> Outcome:
+        # A mere baseline is no help: the first way that it finds is nearly always better.
         start = known.best.choices[0] if known.best.choices and known.best.rounds else None
         found = solve_flow(index, start=start, time_limit_s=turn_s, gap=known.gap, seed=seed, progress=progress)
         return _judged(index, found)
@@ -87,18 +87,21 @@ def find_one_flow(
         )
 
     def moves(turn_s: float) -> Outcome:
+        if not tangled:
+            known.offer(index, filled(index))
         if known.best.choices is None:
             return known.best
         return improve(index, known.best.choices, time_limit_s=turn_s, seed=seed + known.best.rounds)
 
     highs, cp_sat = partial(milp, backend="highs"), partial(milp, backend="cp-sat")
-    flow = index.flows[0]
-    turn_s = _FIRST_S * max(1.0, flow.size / _OPS)
-    turns: tuple[Callable[[float], Outcome], ...] = (exact, moves)
-    if is_small(index):
-        turns = (exact, moves, highs, cp_sat)
-        if _is_tangled(flow):
-            turns, turn_s = (cp_sat, moves, highs, exact), 2 * _FIRST_S
+    turns: tuple[Callable[[float], Outcome], ...]
+    if not is_small(index):
+        # A turn that ends without a proof is lost on a search that begins anew in its next: let one be long.
+        turns, turn_s = ((moves, exact), time_limit_s / 2) if tangled else ((exact, moves), time_limit_s * 3 / 4)
+    elif tangled:
+        turns, turn_s = (cp_sat, moves, highs, exact), 2 * _FIRST_S
+    else:
+        turns, turn_s = (exact, moves, highs, cp_sat), _FIRST_S
     while True:
         for turn in turns:
             left_s = time_limit_s - known.seconds()
