@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from placer.build import Built, build
 from placer.costs import CostTable, cost_table
 from placer.errors import ProblemError
-from placer.flow_graph import FlowGraph, check_reads, flow_graph, known_shapes
+from placer.join_stages import check_reads, join_stages, known_shapes
 from placer.objective import UNITS
 from placer.plan import Model
 from placer.solve import solve
@@ -18,6 +18,7 @@ from profiles import Flow, Site, read_site, split_origin, stage_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from placer.flow_graph import FlowGraph
     from placer.graph import ModelGraph
     from placer.plan import Plan
     from placer.problem import Objective
@@ -84,7 +85,7 @@ def read_flow(flow: Flow, directory: Path, *, progress: Callable[[str], None] | 
         check_reads(flow, stage, graph)
         shapes |= {stage.reads[t.name]: t.shape for t in graph.inputs if t.name in stage.reads}
         shapes |= {f"{stage.name}/{t.name}": t.shape for t in graph.outputs}
-    return flow_graph(flow, graphs)
+    return join_stages(flow, graphs)
 
 
 def build_site(

@@ -12,8 +12,8 @@ from placer import rules
 from placer.build import SINK, SOURCE, Built, build
 from placer.costs import Cost, CostTable
 from placer.errors import ProblemError
-from placer.flow_graph import flow_graph
 from placer.graph import ModelGraph, Op, Tensor
+from placer.join_stages import join_stages
 from placer.privacy import spread_labels
 from profiles import Declassify, Flow, Labels, Link, LinkProfile, RegionRule, Site, Stage, Zone
 from tests.profiles.build import device, figure, mode
@@ -109,7 +109,7 @@ def costs(modes: tuple[str, ...] = ("slow",)) -> CostTable:
 
 def built(*, modes: tuple[str, ...] = ("slow",), **how: Any) -> Built:
     where = site(**how)
-    return build(where, {"watch": flow_graph(where.flows[0], {"net": graph()})}, {"watch": {"net": costs(modes)}})
+    return build(where, {"watch": join_stages(where.flows[0], {"net": graph()})}, {"watch": {"net": costs(modes)}})
 
 
 def test_ops_and_tensors_bear_the_stage_s_name_and_the_ends_do_not() -> None:
@@ -242,7 +242,7 @@ def test_an_input_that_nobody_reads_is_held_all_the_same() -> None:
         ops=whole.ops,
         tensors={**whole.tensors, "z": extra},
     )
-    joined = flow_graph(site().flows[0], {"net": more})
+    joined = join_stages(site().flows[0], {"net": more})
     (flow,) = build(site(), {"watch": joined}, {"watch": {"net": costs()}}).problem.flows
     (held,) = (t for t in flow.tensors if t.name == "net/z")
     assert (held.producer, held.consumers, held.not_on) == (SOURCE, (), ("server",))
@@ -254,7 +254,7 @@ def test_labels_only_fall_where_a_rule_says_so(seed: int) -> None:
     model = random_graph(rng, 6)
     where = random_site(rng, model)
     (flow,) = where.flows
-    joined = flow_graph(flow, {"stage": model})
+    joined = join_stages(flow, {"stage": model})
     try:
         labels = spread_labels(where, flow, joined)
     except ProblemError:

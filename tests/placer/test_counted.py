@@ -10,7 +10,7 @@ import placer.problem
 import profiles
 from placer.build import build
 from placer.errors import ProblemError
-from placer.flow_graph import flow_graph
+from placer.join_stages import join_stages
 from profiles import Limits, Link, LinkProfile, Zone
 from tests.placer.test_build import costs, graph, site
 from tests.profiles.build import figure
@@ -41,7 +41,7 @@ def network(**more: Any) -> tuple[Link, ...]:
 def problem(also: tuple[Any, ...] = (), **how: Any) -> Problem:
     where = site(**how)
     (flow,) = where.flows
-    return build(where, {"watch": flow_graph(flow, {"net": graph()})}, {"watch": {"net": costs()}}, also).problem
+    return build(where, {"watch": join_stages(flow, {"net": graph()})}, {"watch": {"net": costs()}}, also).problem
 
 
 def test_a_site_and_a_problem_know_the_same_objectives() -> None:

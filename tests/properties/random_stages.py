@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from placer.flow_graph import flow_graph
 from placer.graph import Tensor
+from placer.join_stages import join_stages
 from profiles import Declassify, Stage, When
 from tests.properties.random_site import LABELS, random_costs, random_graph, random_site
 
@@ -62,7 +62,7 @@ def random_stages(rng: random.Random) -> tuple[Site, dict[str, ModelGraph], Flow
     flow = msgspec.structs.replace(site.flows[0], stages=tuple(stages))
     site = msgspec.structs.replace(site, flows=(flow,))
     costs = {name: random_costs(rng, model, site) for name, model in models.items()}
-    return site, models, flow_graph(flow, models), costs
+    return site, models, join_stages(flow, models), costs
 
 
 def random_graph_of_one_input(rng: random.Random) -> ModelGraph:

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from placer.build import build
 from placer.errors import Infeasible, ProblemError
-from placer.flow_graph import FlowGraph, flow_graph
+from placer.join_stages import join_stages
 from placer.solve import solve
 from tests.properties.random_site import random_costs, random_graph, random_site
 
 if TYPE_CHECKING:
+    from placer.flow_graph import FlowGraph
     from placer.graph import ModelGraph
     from placer.plan import Plan
     from profiles import Site
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def joined(site: Site, graph: ModelGraph) -> dict[str, FlowGraph]:
     """The only flow, with the only model."""
-    return {"flow": flow_graph(site.flows[0], {"stage": graph})}
+    return {"flow": join_stages(site.flows[0], {"stage": graph})}
 
 
 def sensitivity(site: Site, graph: ModelGraph) -> dict[str, int]:
