@@ -22,7 +22,8 @@ from placer.evidence import Evidence, of_observations, of_plan, read_evidence
 from placer.plan import encode_plan
 from placer.planning import build_site, plan_site
 from placer.replan import replan
-from profiles import SiteError, read_site
+from profiles import Catalog, SiteError, read_site
+from profiles.profile_file import encode_profile
 from profiles.strict_yaml import read_yaml
 from runtimes.observation import Observation
 from tests.placer.test_cli_explain import command
@@ -81,7 +82,11 @@ def test_a_slower_device_is_found_however_sure_its_profile_is(times: float) -> N
 
 
 def test_a_drift_within_the_margin_is_none() -> None:
-    assert not found(as_planned(box=1.06))["box"].drifted
+    # So much evidence that it is surely not 1.
+    near, far = (found(as_planned(box=times) * 40)["box"] for times in (1.04, 1.2))
+    assert 1 < near.low < near.high < 1.06
+    assert not near.drifted
+    assert far.drifted
 
 
 def test_a_short_hop_says_little_of_its_link() -> None:
@@ -198,9 +203,27 @@ def test_the_new_site_has_the_new_figures_and_remembers_the_old(tmp_path: Path) 
     again = calibrate(new, build_site(new)[0].problem, PLAN, evidence)
     second = tmp_path / "second.yaml"
     second.write_bytes(calibrated_site(path, second, new, again, of="plan x", day=DAY))
+    twice = read_site(second).device("camera").mode("cpu-fp32").s_per_mac.value
+    assert twice == pytest.approx(old.s_per_mac.value * factor.ratio * again[0].ratio, rel=1e-4)
     assert "; before: " in read_site(second).device("camera").mode("cpu-fp32").s_per_mac.note
     assert all(f.ratio == pytest.approx(1, abs=0.05) for f in again)
     assert not any(f.drifted for f in again)
+
+
+def test_files_beside_the_site_are_found_from_elsewhere(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    (here / "wire.yaml").write_bytes(encode_profile(Catalog.load().link("ethernet_1g")))
+    (here / "orientation.onnx").write_bytes(DEMO.with_name("orientation.onnx").read_bytes())
+    (here / "site.yaml").write_text(
+        DEMO.read_text(encoding="utf-8").replace("ethernet_1g", "wire.yaml"), encoding="utf-8"
+    )
+    new = read_site(rewritten(there, as_planned(camera=2.0), here / "site.yaml"))
+    link = new.link("camera", "box")
+    assert link is not None
+    assert link.profile.id == "ethernet_1g"
+    assert build_site(new)[0].problem.flows[0].name == "inspect"
 
 
 def test_a_device_that_is_measured_at_each_plan_keeps_its_figures(tmp_path: Path) -> None:
@@ -243,6 +266,14 @@ def test_a_plan_that_now_breaks_its_deadline_is_told(tmp_path: Path) -> None:
     (rule,) = result.kept.broken
     assert rule.startswith("deadline_s of flow 'inspect' (0.0")
     assert rule.endswith("where 0.05 is allowed)")
+
+
+def test_rules_are_kept_where_that_costs_more() -> None:
+    zones = tuple(msgspec.structs.replace(z, sees="public") if z.name == "factory floor" else z for z in SITE.zones)
+    result = replan(msgspec.structs.replace(SITE, zones=zones), PLAN)
+    assert result.changes
+    assert result.saved < 0
+    assert any("zone 'factory floor' sees at most 'public'" in rule for rule in result.kept.broken)
 
 
 def test_a_plan_whose_device_is_gone_cannot_be_run() -> None:
