@@ -19,7 +19,7 @@ from placer.errors import MeasureError, ProblemError
 from placer.onnx_run import synthetic_inputs
 from runtimes.assignment import Assignment, FlowSpec, SegmentSpec, TensorSpec
 from runtimes.datatypes import datatype_of
-from runtimes.errors import AgentError
+from runtimes.errors import AgentError, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -166,6 +166,8 @@ def staged(
             # Whoever does not answer any more has nothing of ours to drop, and what went wrong is known already.
             with suppress(AgentError):
                 _forget(client, status.device)
+    except Unreachable as error:
+        raise MeasureError(f"the agent went away while {graph.name} was measured: {error}") from error
     except AgentError as error:
         raise MeasureError(f"{graph.path} does not run on the agent at {client.address}: {error}") from error
 

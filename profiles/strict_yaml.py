@@ -79,6 +79,13 @@ class _StrictDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        # PyYAML takes this old line break for the end of a line, and reads it back as a blank.
+        return self.represent_scalar("tag:yaml.org,2002:str", text, '"' if "\x85" in text else None)
+
+
+_StrictDumper.add_representer(str, _StrictDumper.represent_text)
+
 
 def dump_yaml(value: object) -> str:
     """Write nested dicts, lists, strings, numbers, booleans and None so that `parse_yaml` reads them back equal."""

@@ -75,6 +75,9 @@ def test_a_profile_with_declared_powers_is_a_profile_that_plans_are_made_of(comm
     own = cost_table(graph, [device])
     costs = [own.cost(op.name, "box", "cpu-fp32-1t") for op in graph.ops]
     assert {cost.origin for cost in costs} == {"measured"}
+    measured = profile.modes[0].op_costs
+    assert measured is not None
+    assert {op.name: cost.seconds for op, cost in zip(graph.ops, costs, strict=True)} == measured.models[0].seconds
     seconds = sum(cost.seconds for cost in costs) + device.modes[0].segment_s.value
     whole_s = next(each.seconds.value for each in profile.benchmarks if each.model == "model")
     assert seconds == pytest.approx(whole_s, rel=0.5)
