@@ -205,9 +205,10 @@ class DataPlane:
         require_route(caller, hop, loaded, [*(tensor.name for tensor in message.inputs), *hop.tensors_not_taken])
         specs = loaded.specs(hop.flow)
         arrays = decode(message.inputs, packed.raw, specs)
-        if unknown := [name[:200] for name in hop.tensors_not_taken if name not in specs]:
+        if unknown := [name for name in hop.tensors_not_taken if name not in specs]:
             raise BadRequest(
-                f"a hop of flow {hop.flow!r} says of {unknown} that it was not taken; there are {sorted(specs)}"
+                f"a hop of flow {hop.flow!r} says that {len(unknown)} tensors are not taken which are not here, "
+                f"such as {unknown[0][:200]!r}; there are {sorted(specs)}"
             )
         self._relay.receive(loaded, hop, arrays, parent)
 
