@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from placer.assign import assign, load_models
+    from placer.assign_fallbacks import assign_all
     from placer.calibrate import Factor, calibrate
     from placer.calibrated_site import calibrated_site
     from placer.compare import compare
     from placer.cut import cut
-    from placer.deploy import Measured, Passage, deploy, next_epoch, run
+    from placer.deploy import Measured, Passage, deploy, deploy_once, next_epoch, run
     from placer.deployment import Deployment
     from placer.errors import DeployError, Infeasible, NoPlanFound, PlacerError, ProblemError, RunError
     from placer.evidence import Evidence, ask_agents, read_evidence
     from placer.explain import Explanation, explain
+    from placer.fallbacks import add_fallbacks
     from placer.graph import ModelGraph
     from placer.local_agents import local_agents
     from placer.pareto import Front, pareto
@@ -34,11 +36,13 @@ if TYPE_CHECKING:
     from placer.problem import Problem, decode_problem, encode_problem, read_problem
     from placer.replan import Replan, replan
     from placer.sensitivity import Sensitivity, sensitivity
+    from placer.serving import Serving, read_serving, roll_back
     from placer.solve import solve
 
 _HOME = {
     "assign": "assign",
     "load_models": "assign",
+    "assign_all": "assign_fallbacks",
     "Factor": "calibrate",
     "calibrate": "calibrate",
     "calibrated_site": "calibrated_site",
@@ -47,6 +51,7 @@ _HOME = {
     "Measured": "deploy",
     "Passage": "deploy",
     "deploy": "deploy",
+    "deploy_once": "deploy",
     "next_epoch": "deploy",
     "run": "deploy",
     "Deployment": "deployment",
@@ -61,6 +66,7 @@ _HOME = {
     "read_evidence": "evidence",
     "Explanation": "explain",
     "explain": "explain",
+    "add_fallbacks": "fallbacks",
     "ModelGraph": "graph",
     "local_agents": "local_agents",
     "Front": "pareto",
@@ -80,6 +86,9 @@ _HOME = {
     "replan": "replan",
     "Sensitivity": "sensitivity",
     "sensitivity": "sensitivity",
+    "Serving": "serving",
+    "read_serving": "serving",
+    "roll_back": "serving",
     "solve": "solve",
 }
 
@@ -102,8 +111,11 @@ __all__ = [
     "Replan",
     "RunError",
     "Sensitivity",
+    "Serving",
+    "add_fallbacks",
     "ask_agents",
     "assign",
+    "assign_all",
     "build_site",
     "calibrate",
     "calibrated_site",
@@ -112,6 +124,7 @@ __all__ = [
     "decode_plan",
     "decode_problem",
     "deploy",
+    "deploy_once",
     "encode_plan",
     "encode_problem",
     "explain",
@@ -124,7 +137,9 @@ __all__ = [
     "read_model",
     "read_plan",
     "read_problem",
+    "read_serving",
     "replan",
+    "roll_back",
     "run",
     "sensitivity",
     "solve",
