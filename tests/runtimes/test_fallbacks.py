@@ -298,3 +298,24 @@ def test_fallbacks_outlive_restarts_and_rollbacks(agents):
     finally:
         agents.restart("box")
     until(agents, "box")
+
+
+def test_with_certificates_it_is_the_same(plant, deployer, client):
+    with LocalAgents(DEVICES, credentials={d: plant.files("device", d) for d in DEVICES}) as secure:
+        deploy(backed(1), secure.addresses, credentials=deployer)
+        with AgentClient(secure.addresses["camera"], credentials=client, device="camera") as camera:
+            for lost in (False, True):
+                if lost:
+                    secure.process("box").kill()
+                for _ in range(3):
+                    outputs = camera.infer("flow", sample(), deadline_s=8).outputs
+                    np.testing.assert_array_equal(outputs["y"], -sample()["x"])
+                (ran,) = {o.device for o in _of_all(secure, client) if o.kind == "segment"} - {"box"} or {"box"}
+                assert ran == ("cloud" if lost else "box")
+            assert camera.status().lost == ("box",)
+
+
+def _of_all(agents: LocalAgents, credentials):
+    for device in ("camera", "cloud"):
+        with AgentClient(agents.addresses[device], credentials=credentials, device=device) as client:
+            yield from client.observations()
