@@ -63,9 +63,9 @@ def draw(rows: list[Row], path: Path) -> None:
         some = [r for r in rows if r.alike == alike]
         if some:
             axes.loglog([r.flows for r in some], [r.cpu_s for r in some], marker="o", label=label)
-    first = rows[0]
-    ends = [first.flows, max(r.flows for r in rows)]
-    axes.loglog(ends, [first.cpu_s * n / first.flows for n in ends], linestyle=":", color="gray", label="linear")
+    last = max(rows, key=lambda row: row.flows)
+    ends = [min(r.flows for r in rows), last.flows]
+    axes.loglog(ends, [last.cpu_s * n / last.flows for n in ends], linestyle=":", color="gray", label="linear")
     axes.set_xlabel("flows on the site")
     axes.set_ylabel("CPU seconds, to the gap or the time limit")
     axes.grid(visible=True, which="both", alpha=0.3)

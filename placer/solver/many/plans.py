@@ -27,8 +27,8 @@ _COLUMNS = 20
 _TAKEN = 1e-7
 """Least share of a column that counts as taken."""
 
-_CLOSE = 0.02
-"""Share of the gap asked for that may be lost where a solver chooses."""
+_FAIR, _CLOSE = 0.1, 0.02
+"""Shares of the gap asked for that may be lost where a solver chooses."""
 
 
 class Plans:
@@ -50,7 +50,15 @@ class Plans:
         return stock
 
     def choose(self, mix: Mix, prices: Prices, stock: Stock) -> None:
-        """Let the integer master choose anew for each cluster of parts, beside what the others hold."""
+        """Let the integer master choose anew for each cluster of parts, beside what the others hold.
+
+        A close choice takes many times as long as a fair one, so it is made only where the fair one will not do.
+        """
+        for share in (_FAIR, _CLOSE):
+            if not self.best.done:
+                self._choose(mix, prices, stock, max(share * self.best.gap, 1e-9))
+
+    def _choose(self, mix: Mix, prices: Prices, stock: Stock, gap: float) -> None:
         chosen = [self._candidates(g, mix, prices) for g in range(len(self.parts))]
         left = len(self.parts)
         for cluster in self.clusters:
@@ -60,12 +68,17 @@ class Plans:
                 stock,
                 cluster,
                 [chosen[g] for g in cluster],
-                gap=max(_CLOSE * self.best.gap, 1e-9),
+                gap=gap,
                 seed=self.seed,
                 time_limit_s=left_s,
             )
-            if found is not None:
-                stock.swap(cluster, found)
+            if found is None:
+                continue
+            had, rank = [list(stock.picks[g]) for g in cluster], (stock.excess(), stock.cost())
+            stock.swap(cluster, found)
+            if (stock.excess(), stock.cost()) > rank:
+                # The solver ran out of time before it was as good as single moves.
+                stock.swap(cluster, had)
         improve(stock, self.pool.columns, self.best.until_s(0.1))
         self.best.offer(self.parts, stock)
 
