@@ -18,6 +18,7 @@ from placer.compare import compare
 from placer.demo_data.png import read_png
 from placer.demo_data.preprocess import preprocess
 from placer.deploy import deploy, run
+from placer.fallbacks import add_fallbacks, variant
 from placer.local_agents import local_agents
 from placer.onnx_run import open_session
 from placer.planning import plan_site
@@ -116,6 +117,23 @@ def test_the_cascade_classifies_pages_and_leaves_an_empty_desk_alone():
     assert sum(count for (kind, _), count in ran.items() if kind == "hop") == 8
     flows = [(row.name, row.requests, row.planned_s) for row in compare(plan, "sort", measured) if row.kind == "flow"]
     assert flows == [("sort", 4, plan.flow("sort").latency_s), ("sort, in part", 3, None)]
+
+
+def test_the_cascade_s_fallback_keeps_its_condition():
+    site = read_site(EXAMPLES / "cascade.yaml")
+    uplink = next(k for k in site.links if (k.source, k.target) == ("box", "gpu"))
+    direct = msgspec.structs.replace(uplink, source="camera")
+    plan = add_fallbacks(plan_site(msgspec.structs.replace(site, links=(*site.links, direct))))
+    (fallback,) = (f for f in plan.fallbacks if set(f.lost) == {"camera", "gpu"})
+    instead = variant(plan, fallback)
+    assert instead.flow("sort").devices == ("camera", "box", "gpu")
+    deployment = assign(instead, load_models(instead))
+    image = read_png(demo_data.IMAGE.read_bytes())
+    feeds = [{"picture": preprocess(picture)} for picture in (image, np.full_like(image, 200))]
+    with local_agents(sorted(deployment.assignments)) as addresses:
+        deploy(deployment, addresses)
+        page, desk = run(deployment, addresses, "sort", feeds, deadline_s=30).passages
+    assert (page.not_taken, desk.not_taken) == ((), ("classify/fetch_name_0",))
 
 
 def test_the_cascade_s_models_are_what_their_script_writes():
