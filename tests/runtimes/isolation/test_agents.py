@@ -30,7 +30,7 @@ CHAIN = [
 ]
 SLOW = [
     Step(name="flow/0", device="camera", op="Relu", inputs=("x",), outputs=("a",)),
-    Step(name="flow/1", device="box", op="Neg", inputs=("a",), outputs=("y",), pad_to_s=1.5),
+    Step(name="flow/1", device="box", op="Neg", inputs=("a",), outputs=("y",), pad_to_s=4.0),
 ]
 ONES, ZEROS = {"a": np.ones((1, 4), np.float32)}, {"a": np.zeros((1, 4), np.float32)}
 
@@ -85,11 +85,14 @@ def test_a_killed_segment_is_said_at_once_and_serves_again_by_itself(box):
         assert outcomes[-1] is None
         assert (health(address, "flow/0"), health(address, "flow")) == (serving, serving)
         assert is_ready(address, "flow")
-        # Killed again at once, it is gone for longer, and health says so.
-        child = children(box.process("box").pid)["flow/0"]
-        os.kill(child, signal.SIGKILL)
-        until(lambda: health(address, "flow/0") == not_serving, "health never said it")
-        until(lambda: not is_ready(address, "flow/0"), "ModelReady never said it")
+        # Killed again and again it is gone for ever longer, and health and ModelReady say so.
+
+        def is_said() -> bool:
+            for child in children(box.process("box").pid).values():
+                os.kill(child, signal.SIGKILL)
+            return health(address, "flow/0") == not_serving and not is_ready(address, "flow/0")
+
+        until(is_said, "it was never said")
         until(lambda: health(address, "flow") == serving, "it never came back")
 
 
@@ -154,14 +157,15 @@ def test_an_agent_killed_outright_leaves_no_process(box):
 
 
 def test_an_agent_told_to_stop_ends_what_it_has_begun_and_refuses_the_rest():
-    with LocalAgents(["camera", "box"]) as agents:
+    # Time enough on a busy machine: the request is to be under way through all of this, and not to be cut off.
+    with LocalAgents(["camera", "box"], options=["--drain-s", "60"]) as agents:
         deploy(plan(SLOW, outputs=("y",), source="camera", sink="camera", epoch=1), agents.addresses)
         x = sample()
         answers: list[object] = []
 
         def ask() -> None:
             with AgentClient(agents.addresses["camera"]) as client:
-                answers.append(client.infer("flow", x, deadline_s=10).outputs["y"])
+                answers.append(client.infer("flow", x, deadline_s=60).outputs["y"])
 
         asking = threading.Thread(target=ask)
         asking.start()
@@ -178,7 +182,7 @@ def test_an_agent_told_to_stop_ends_what_it_has_begun_and_refuses_the_rest():
         asking.join()
         np.testing.assert_array_equal(answers[0], -np.maximum(x["x"], 0))
         for device in ("box", "camera"):
-            assert agents.process(device).wait(5) == 0
+            assert agents.process(device).wait(30) == 0
             assert "cut off" not in agents.log(device)
 
 
