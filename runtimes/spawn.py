@@ -13,5 +13,6 @@ def python_module(module: str) -> tuple[list[str], dict[str, str]]:
     It is this very package, from wherever it was imported, and nothing of the working directory.
     """
     ours = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
-    return [sys.executable, "-P", "-m", module], {**os.environ, "PYTHONPATH": path}
+    path = [ours, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    # Once each: agents start processes, and are started, by this.
+    return [sys.executable, "-P", "-m", module], {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
