@@ -122,21 +122,21 @@ def _devices(plan: Plan) -> tuple[str, ...]:
 
 def _table(servings: tuple[Serving, ...]) -> Table:
     table = Table()
-    for column in ("device", "agent", "active", "epoch", "runs", "also holds", "does not reach", "open requests"):
+    for column in ("device", "agent", "state", "plan", "epoch", "runs", "does not reach", "open requests"):
         table.add_column(column, justify="right" if column in ("epoch", "open requests") else "left", overflow="fold")
     for serving in servings:
-        active = serving.active
-        if serving.error:
-            table.add_row(serving.device, serving.address, "no answer: " + serving.error)
-            continue
-        table.add_row(
-            serving.device,
-            serving.address,
-            serving.trouble or "nothing" if active is None else active.plan,
-            "" if active is None else str(active.epoch),
-            "" if active is None else ", ".join(active.segments),
-            ", ".join(f"{held.state} {held.plan} at {held.epoch}" for held in serving.held if held is not active),
-            ", ".join(serving.lost),
-            str(serving.open_requests),
-        )
+        ends = (", ".join(serving.lost), str(serving.open_requests))
+        if serving.error or serving.trouble or not serving.held:
+            words = "no answer" if serving.error else "in trouble" if serving.trouble else "holds no plan"
+            table.add_row(
+                serving.device, serving.address, words, serving.error or serving.trouble, "", "",
+                *(("", "") if serving.error else ends),
+            )  # fmt: skip
+        # The active plan first: it is what the device serves.
+        for i, held in enumerate(sorted(serving.held, key=lambda h: h.state != "active")):
+            first = i == 0 and not serving.trouble
+            table.add_row(
+                *((serving.device, serving.address) if first else ("", "")),
+                held.state, held.plan, str(held.epoch), ", ".join(held.segments), *(ends if first else ("", "")),
+            )  # fmt: skip
     return table

@@ -105,7 +105,7 @@ def test_what_is_served_is_told_and_left_for_the_plan_before(planned, agents):
     told = planned.placer("status", "second.json", *at(agents))
     assert told.code == 0
     assert f"Plan {second['plan']} is served by all of its devices." in told.out
-    assert f"previous {first['plan']}" in told.out
+    assert [f"previous │ {first['plan']} │     1 " in line for line in told.out.splitlines()].count(True) == 2
     for _ in range(2):
         back = planned.placer("rollback", "second.json", *at(agents), "--json")
         assert (back.code, back.err) == (0, "")
