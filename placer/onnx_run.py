@@ -59,7 +59,7 @@ def synthetic_inputs(tensors: Sequence[Tensor], seed: int) -> dict[str, npt.NDAr
 
 
 def open_session(model: bytes, *, threads: int, optimize: bool = True, options: Any = None) -> Any:
-    """Open an ONNX Runtime session on the processor as agents do: no spinning, a given number of threads.
+    """Open an ONNX Runtime session on the processor as agents do, with their settings and a given number of threads.
 
     Parameters
     ----------
@@ -78,11 +78,14 @@ def open_session(model: bytes, *, threads: int, optimize: bool = True, options: 
         ONNX Runtime is missing, or refuses the model.
     """
     ort = onnx_runtime()
+    from runtimes.executors.ort import SESSION_CONFIG
+
     options = options or ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for key, value in SESSION_CONFIG.items():
+        options.add_session_config_entry(key, value)
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

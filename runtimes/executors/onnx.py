@@ -14,7 +14,7 @@ from runtimes.errors import BadManifest, DeadlineExceeded, Exhausted, Failed, Mi
 from runtimes.executors.onnx_file import check_onnx
 
 try:
-    from runtimes.executors.ort import onnxruntime
+    from runtimes.executors.ort import SESSION_CONFIG, onnxruntime
 except ImportError as error:
     raise MissingExtra(
         f"ONNX segments need ONNX Runtime ({error}): pip install 'placer-joules[onnx]' on this device"
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from runtimes.convert import Array
     from runtimes.session import Ports
 
-# At 10 Hz with two threads, spinning burns 37-44 ms of processor time per inference for 6 ms of work
-# (measured, docs/runtime.md), at the same latency.
-_NO_SPINNING = "session.intra_op.allow_spinning"
 # A model's external data are read from this directory, which cannot be: a segment is one file.
 _EXTERNAL_DATA = "session.model_external_initializers_file_folder_path"
 _NOWHERE = "/dev/null/no-external-data"
@@ -68,7 +65,8 @@ class OnnxExecutor:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = _FATAL
-        options.add_session_config_entry(_known(_NO_SPINNING), "0")
+        for key, value in SESSION_CONFIG.items():
+            options.add_session_config_entry(_known(key), value)
         self._lock = threading.Lock()
         self._run_options: Any = None
         options.add_session_config_entry(_EXTERNAL_DATA, _NOWHERE)
