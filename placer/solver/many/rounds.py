@@ -25,7 +25,7 @@ _SMOOTHING = 0.5
 """Weight of the best prices so far in the next ones: prices of master problems alone jump."""
 _SAMPLE = 24
 """Parts at least that are priced in a round that only looks for columns, or a twelfth of all."""
-_SAMPLE_ROUNDS = 6
+_SAMPLE_ROUNDS = 8
 _QUIET_ROUNDS = 2
 """So many of them in a row must promise little before all parts are priced."""
 _SAMPLE_TIME = 0.3
