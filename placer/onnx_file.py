@@ -57,6 +57,7 @@ def load_onnx(path: str | Path) -> tuple[Any, str]:
         model.ParseFromString(content)
     except DecodeError as error:
         raise ProblemError(f"{file}: not an ONNX model, or a truncated one ({len(content)} bytes)") from error
+    _refuse_bad_text(file, model)
     if not model.HasField("graph") or not model.opset_import:
         raise ProblemError(f"{file}: not an ONNX model, or a truncated one: it has no graph or no opset")
     if not model.graph.node:
@@ -71,6 +72,19 @@ def load_onnx(path: str | Path) -> tuple[Any, str]:
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ProblemError(f"{file}: its external data cannot be read: {error}") from error
     return model, digest.hexdigest()
+
+
+def _refuse_bad_text(file: Path, message: Any) -> None:
+    """Names are text: protobuf gives bytes for one that is not UTF-8, which nothing later expects."""
+    for field, value in message.ListFields():
+        values = value if field.is_repeated else (value,)
+        if field.type == field.TYPE_MESSAGE:
+            for child in values:
+                _refuse_bad_text(file, child)
+        elif field.type == field.TYPE_STRING:
+            for text in values:
+                if isinstance(text, bytes):
+                    raise ProblemError(f"{file}: a damaged ONNX model: its {field.full_name} {text[:40]!r} is no text")
 
 
 def _graphs(graph: Any) -> Iterator[Any]:

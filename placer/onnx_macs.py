@@ -10,8 +10,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import inliner
 
+from placer.errors import ProblemError
 from placer.onnx_file import bodies
 from placer.onnx_shapes import Shaped, concrete_shape
 
@@ -80,7 +82,10 @@ def _expanded(node: Any, shapes: Mapping[str, Shaped], model: Any) -> Any:
         elem_type = onnx.helper.np_dtype_to_tensor_dtype(onnx.helper.np.dtype(dtype))
         alone.graph.input.append(onnx.helper.make_tensor_value_info(name, elem_type, shape))
     alone.graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
-    return onnx.shape_inference.infer_shapes(inliner.inline_local_functions(alone), data_prop=True).graph
+    try:
+        return onnx.shape_inference.infer_shapes(inliner.inline_local_functions(alone), data_prop=True).graph
+    except (RuntimeError, ValueError, IndexError, DecodeError) as error:
+        raise ProblemError(f"{node.op_type} {node.name!r} cannot be expanded: {error}") from error
 
 
 def _nodes_macs(graph: Any, outer: Mapping[str, Shaped]) -> int:

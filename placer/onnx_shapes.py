@@ -26,10 +26,19 @@ Shaped = tuple[tuple[int, ...], str]
 
 
 def dtype_name(elem_type: int) -> str:
-    """Return numpy's name of an ONNX element type ("float32"); ONNX's own for what numpy has not."""
+    """Return numpy's name of an ONNX element type ("float32"); ONNX's own for what numpy has not.
+
+    Raises
+    ------
+    ProblemError
+        There is no such type.
+    """
     if elem_type == onnx.TensorProto.STRING:
         return "string"
-    return str(onnx.helper.tensor_dtype_to_np_dtype(elem_type).name)
+    try:
+        return str(onnx.helper.tensor_dtype_to_np_dtype(elem_type).name)
+    except KeyError:
+        raise ProblemError(f"a damaged ONNX model: there is no element type {elem_type}") from None
 
 
 def bound_inputs(path: str, nodes: OnnxNodes, bindings: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:

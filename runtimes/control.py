@@ -15,7 +15,7 @@ from runtimes.observation import Observation
 from runtimes.peers import Peer
 from runtimes.probe import LARGEST_REPLY_BYTES, LONGEST_S
 from runtimes.protos import agent_pb2, open_inference_grpc_pb2
-from runtimes.rpc import answers
+from runtimes.rpc import NO_MESSAGE, answers, require_message
 from runtimes.version import software_version
 
 if TYPE_CHECKING:
@@ -65,10 +65,11 @@ class AgentServicer:
     @answers
     def put_blob(self, chunks: Iterator[Any], context: grpc.ServicerContext) -> Any:
         """Store one blob that a manifest names."""
-        first = next(chunks, None)
+        messages = map(require_message, chunks)
+        first = next(messages, None)
         if first is None:
             raise BadBlob("the upload has no chunks")
-        pairs = ((_checked(chunk, first.sha256).offset, chunk.data) for chunk in itertools.chain([first], chunks))
+        pairs = ((_checked(chunk, first.sha256).offset, chunk.data) for chunk in itertools.chain([first], messages))
         stored = self._store.write(first.sha256, pairs, self._epochs.blob_bytes(first.sha256))
         return agent_pb2.PutBlobReply(stored_bytes=stored)
 
@@ -118,6 +119,8 @@ class AgentServicer:
 
     def observe(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         """Send what was observed after a sequence number."""
+        if request is NO_MESSAGE:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "these bytes are no message of this call")
         for observation in self._journal.since(request.since):
             yield agent_pb2.Observation(
                 **{field: getattr(observation, field) for field in Observation.__struct_fields__}
@@ -143,7 +146,7 @@ class AgentServicer:
             if left_s is None or left_s > LONGEST_S:
                 raise BadRequest(f"a stream of echoes needs a deadline of at most {LONGEST_S:g} s")
             for request in requests:
-                yield self._echoed(request)
+                yield self._echoed(require_message(request))
         except BadRequest as error:
             context.abort(grpc.StatusCode[error.status], str(error))
 

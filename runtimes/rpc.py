@@ -26,6 +26,9 @@ AGENT_SERVICE = agent_pb2.DESCRIPTOR.services_by_name["Agent"]
 INFERENCE_SERVICE = open_inference_grpc_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
 _LOG = logging.getLogger(__name__)
+NO_MESSAGE = object()
+"""What stands for a message whose bytes are none; grpc itself would call that INTERNAL."""
+
 # Details travel in a header, whose size is limited.
 _LONGEST_DETAILS = 2000
 _WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
@@ -67,7 +70,7 @@ def add_service(server: grpc.Server, service: Any, servicer: object, codecs: Map
         codec = (codecs or {}).get(method.name, Codec())
         handlers[method.name] = make(
             getattr(servicer, _WORD_START.sub("_", method.name).lower()),
-            request_deserializer=codec.read or functools.partial(_read, GetMessageClass(method.input_type)),
+            request_deserializer=functools.partial(_read, codec.read or GetMessageClass(method.input_type).FromString),
             response_serializer=codec.write or GetMessageClass(method.output_type).SerializeToString,
         )
     server.add_registered_method_handlers(service.full_name, handlers)
@@ -103,15 +106,26 @@ class Stub:
         raise AttributeError(f"the service has no method {name!r}")
 
 
+def require_message(request: Any) -> Any:
+    """Give a message back.
+
+    Raises
+    ------
+    BadRequest
+        If its bytes were none.
+    """
+    if request is NO_MESSAGE:
+        raise BadRequest("these bytes are no message of this call")
+    return request
+
+
 def answers(method: Callable[..., Any]) -> Callable[..., Any]:
     """Turn the errors of a servicer's unary answer into gRPC statuses; the agent goes on serving."""
 
     @functools.wraps(method)
     def answer(servicer: object, request: Any, context: grpc.ServicerContext) -> Any:
         try:
-            if request is None:
-                raise BadRequest("these bytes are no message of this call")
-            return method(servicer, request, context)
+            return method(servicer, require_message(request), context)
         except AgentError as error:
             context.abort(grpc.StatusCode[error.status], str(error)[:_LONGEST_DETAILS])
         except Exception as error:
@@ -122,12 +136,11 @@ def answers(method: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
-def _read(kind: Any, data: bytes) -> Any:
-    """Read a message; None if these bytes are none, which grpc itself would call INTERNAL."""
+def _read(parse: Callable[[bytes], Any], data: bytes) -> Any:
     try:
-        return kind.FromString(data)
+        return parse(data)
     except DecodeError:
-        return None
+        return NO_MESSAGE
 
 
 def _form(method: Any) -> str:

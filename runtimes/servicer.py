@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runtimes.access import caller_of
-from runtimes.errors import AgentError, BadRequest, UnknownName
+from runtimes.errors import AgentError, UnknownName
 from runtimes.protos import open_inference_grpc_pb2 as oip
-from runtimes.rpc import Codec, answers
+from runtimes.rpc import NO_MESSAGE, Codec, answers, require_message
 from runtimes.trace import read_trace
 from runtimes.version import software_version
 from runtimes.wire import read_request, write_reply
@@ -100,13 +100,13 @@ class InferenceServicer:
         caller, parent = self._caller_of(context), read_trace(context.invocation_metadata())
         for request in requests:
             try:
-                if request is None:
-                    raise BadRequest("these bytes are no request")
-                reply = self._dataplane.infer(request, caller, _time_left_s(context), on_cancel, parent)
+                reply = self._dataplane.infer(
+                    require_message(request), caller, _time_left_s(context), on_cancel, parent
+                )
             except AgentError as error:
                 yield oip.ModelStreamInferResponse(
                     error_message=f"{error.status}: {error}",
-                    infer_response=oip.ModelInferResponse(id="" if request is None else request.rest.id),
+                    infer_response=oip.ModelInferResponse(id="" if request is NO_MESSAGE else request.rest.id),
                 )
             else:
                 yield oip.ModelStreamInferResponse(infer_response=reply.whole())

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import DecodeError
-
 from runtimes.protos import open_inference_grpc_pb2 as oip
 
 if TYPE_CHECKING:
@@ -63,16 +61,19 @@ def write_reply(packed: Packed) -> bytes:
     return _write(packed, _REPLY_RAW, aligned=False)
 
 
-def read_request(data: bytes) -> Packed | None:
-    """Read a request; None if these bytes are none."""
-    try:
-        if len(data) < _SMALL_BYTES or (parts := _cut(data, _REQUEST_RAW)) is None:
-            message = oip.ModelInferRequest.FromString(data)
-            return Packed(message, message.raw_input_contents)
-        rest, raw = parts
-        return Packed(oip.ModelInferRequest.FromString(rest), raw)
-    except DecodeError:
-        return None
+def read_request(data: bytes) -> Packed:
+    """Read a request.
+
+    Raises
+    ------
+    google.protobuf.message.DecodeError
+        If these bytes are none.
+    """
+    if len(data) < _SMALL_BYTES or (parts := _cut(data, _REQUEST_RAW)) is None:
+        message = oip.ModelInferRequest.FromString(data)
+        return Packed(message, message.raw_input_contents)
+    rest, raw = parts
+    return Packed(oip.ModelInferRequest.FromString(rest), raw)
 
 
 def _write(packed: Packed, number: int, *, aligned: bool) -> bytes:
