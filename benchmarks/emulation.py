@@ -28,7 +28,7 @@ from placer.emulation.emulate import emulate
 from placer.plan import Model
 from placer.planning import build_site
 from placer.problem import Link, Option, Problem
-from placer.solve import solve
+from placer.solver.solve import solve
 from profiles import read_site
 
 if TYPE_CHECKING:

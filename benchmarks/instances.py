@@ -45,7 +45,7 @@ def light_graph(name: str) -> tuple[Node, ...]:
     """
     import onnx.backend.test.data.light as light
 
-    from placer.read_onnx import read_onnx
+    from placer.models.read_onnx import read_onnx
 
     graph = read_onnx(Path(next(iter(light.__path__))) / f"light_{name}.onnx")
     nodes = [Node("source", 0.0, 0.0, float(sum(t.bytes for t in graph.inputs)), ())]

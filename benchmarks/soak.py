@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.agent_costs import memory_bytes
-from placer.cut import cut
-from placer.deploy import deploy, next_epoch
-from placer.deployment import Deployment
+from placer.deployment.deploy import deploy, next_epoch
+from placer.deployment.deployment import Deployment
+from placer.deployment.serving import roll_back
 from placer.errors import DeployError
-from placer.onnx_run import open_session
+from placer.models.cut import cut
+from placer.models.onnx_run import open_session
 from placer.planning import read_model
-from placer.serving import roll_back
 from runtimes.assignment import Assignment, FlowSpec, Route, SegmentSpec, TensorSpec
 from runtimes.client import AgentClient
 from runtimes.datatypes import datatype_of
@@ -41,7 +41,7 @@ from tests.runtimes.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from placer.graph import ModelGraph, Tensor
+    from placer.models.graph import ModelGraph, Tensor
 
 FLOW = "page"
 DEVICES = ("camera", "box", "cloud")

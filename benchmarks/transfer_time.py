@@ -24,7 +24,7 @@ from placer.emulation.agents import child_environment, start_agents
 from placer.emulation.isolation import PRIVATE_FOLDER, isolating_command
 from placer.emulation.network import Network
 from placer.emulation.topology import lay_network
-from placer.probe import link_figures
+from placer.measuring.probe import link_figures
 from placer.problem import Device, Flow, Link, Op, Option, Problem
 from placer.transfer_time import Path as Way
 from placer.transfer_time import cold_s, warm_s

@@ -27,21 +27,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from placer.demo_data import INPUT_NAME, INPUT_SHAPE, MODEL
-from placer.local_agents import local_agents
+from placer.deployment.local_agents import local_agents
+from placer.measuring.profile_agent import staged
+from placer.measuring.profile_device import Subject, profile_device
+from placer.measuring.profile_journal import Journal
+from placer.measuring.profile_model import robust_s
+from placer.measuring.profile_power import Declared
+from placer.measuring.units import Unit, boundary_bytes
 from placer.planning import read_model
-from placer.profile_agent import staged
-from placer.profile_device import Subject, profile_device
-from placer.profile_journal import Journal
-from placer.profile_model import robust_s
-from placer.profile_power import Declared
-from placer.units import Unit, boundary_bytes
 from runtimes.client import AgentClient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from placer.graph import ModelGraph
-    from placer.units import Partition
+    from placer.measuring.units import Partition
+    from placer.models.graph import ModelGraph
     from profiles import DeviceProfile
 
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data"

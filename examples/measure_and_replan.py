@@ -17,8 +17,8 @@ import numpy as np
 
 import placer
 from placer import demo_data
-from placer.measure import op_seconds, segment_seconds
-from placer.probe import link_figures, probed_profile
+from placer.measuring.measure import op_seconds, segment_seconds
+from placer.measuring.probe import link_figures, probed_profile
 from profiles import Catalog, read_site
 from profiles.profile_file import encode_profile
 from runtimes.probe import probe_link

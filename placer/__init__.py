@@ -10,67 +10,65 @@ The whole library in four lines::
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from placer.assign import assign, load_models
-    from placer.assign_fallbacks import assign_all
-    from placer.calibrate import Factor, calibrate
-    from placer.calibrated_site import calibrated_site
-    from placer.compare import compare
-    from placer.cut import cut
-    from placer.deploy import Measured, Passage, deploy, deploy_once, next_epoch, run
-    from placer.deployment import Deployment
+    from placer.deployment.assign import assign, load_models
+    from placer.deployment.assign_fallbacks import assign_all
+    from placer.deployment.compare import compare
+    from placer.deployment.deploy import Measured, Passage, deploy, deploy_once, next_epoch, run
+    from placer.deployment.deployment import Deployment
+    from placer.deployment.local_agents import local_agents
+    from placer.deployment.serving import Serving, read_serving, roll_back
     from placer.errors import DeployError, Infeasible, NoPlanFound, PlacerError, ProblemError, RunError
-    from placer.evidence import Evidence, ask_agents, read_evidence
-    from placer.explain import Explanation, explain
     from placer.fallbacks import add_fallbacks
-    from placer.graph import ModelGraph
-    from placer.local_agents import local_agents
-    from placer.pareto import Front, pareto
+    from placer.measuring.calibrate import Factor, calibrate
+    from placer.measuring.calibrated_site import calibrated_site
+    from placer.measuring.evidence import Evidence, ask_agents, read_evidence
+    from placer.measuring.replan import Replan, replan
+    from placer.models.cut import cut
+    from placer.models.graph import ModelGraph
     from placer.plan import Plan, decode_plan, encode_plan, read_plan
     from placer.planning import build_site, plan_site, read_model
     from placer.problem import Problem, decode_problem, encode_problem, read_problem
-    from placer.replan import Replan, replan
-    from placer.sensitivity import Sensitivity, sensitivity
-    from placer.serving import Serving, read_serving, roll_back
-    from placer.solve import solve
+    from placer.solver.solve import solve
+    from placer.why.explain import Explanation, explain
+    from placer.why.pareto import Front, pareto
+    from placer.why.sensitivity import Sensitivity, sensitivity
 
 _HOME = {
-    "assign": "assign",
-    "load_models": "assign",
-    "assign_all": "assign_fallbacks",
-    "Factor": "calibrate",
-    "calibrate": "calibrate",
-    "calibrated_site": "calibrated_site",
-    "compare": "compare",
-    "cut": "cut",
-    "Measured": "deploy",
-    "Passage": "deploy",
-    "deploy": "deploy",
-    "deploy_once": "deploy",
-    "next_epoch": "deploy",
-    "run": "deploy",
-    "Deployment": "deployment",
+    "assign": "deployment.assign",
+    "load_models": "deployment.assign",
+    "assign_all": "deployment.assign_fallbacks",
+    "Factor": "measuring.calibrate",
+    "calibrate": "measuring.calibrate",
+    "calibrated_site": "measuring.calibrated_site",
+    "compare": "deployment.compare",
+    "cut": "models.cut",
+    "Measured": "deployment.deploy",
+    "Passage": "deployment.deploy",
+    "deploy": "deployment.deploy",
+    "deploy_once": "deployment.deploy",
+    "next_epoch": "deployment.deploy",
+    "run": "deployment.deploy",
+    "Deployment": "deployment.deployment",
     "DeployError": "errors",
     "Infeasible": "errors",
     "NoPlanFound": "errors",
     "PlacerError": "errors",
     "ProblemError": "errors",
     "RunError": "errors",
-    "Evidence": "evidence",
-    "ask_agents": "evidence",
-    "read_evidence": "evidence",
-    "Explanation": "explain",
-    "explain": "explain",
+    "Evidence": "measuring.evidence",
+    "ask_agents": "measuring.evidence",
+    "read_evidence": "measuring.evidence",
+    "Explanation": "why.explain",
+    "explain": "why.explain",
     "add_fallbacks": "fallbacks",
-    "ModelGraph": "graph",
-    "local_agents": "local_agents",
-    "Front": "pareto",
-    "pareto": "pareto",
+    "ModelGraph": "models.graph",
+    "local_agents": "deployment.local_agents",
+    "Front": "why.pareto",
+    "pareto": "why.pareto",
     "Plan": "plan",
     "decode_plan": "plan",
     "encode_plan": "plan",
@@ -82,14 +80,14 @@ _HOME = {
     "decode_problem": "problem",
     "encode_problem": "problem",
     "read_problem": "problem",
-    "Replan": "replan",
-    "replan": "replan",
-    "Sensitivity": "sensitivity",
-    "sensitivity": "sensitivity",
-    "Serving": "serving",
-    "read_serving": "serving",
-    "roll_back": "serving",
-    "solve": "solve",
+    "Replan": "measuring.replan",
+    "replan": "measuring.replan",
+    "Sensitivity": "why.sensitivity",
+    "sensitivity": "why.sensitivity",
+    "Serving": "deployment.serving",
+    "read_serving": "deployment.serving",
+    "roll_back": "deployment.serving",
+    "solve": "solver.solve",
 }
 
 __all__ = [
@@ -151,14 +149,3 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"placer.{_HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-class _Package(ModuleType):
-    """A package whose functions keep their names: importing `placer.solve` would put the module in `solve`'s place."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

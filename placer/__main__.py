@@ -66,7 +66,7 @@ def main() -> int:
 
 def _run() -> int:
     try:
-        from placer.cli import app
+        from placer.cli.app import app
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in ("placer", "profiles", "runtimes"):
             raise

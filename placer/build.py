@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import profiles
     from placer.costs import CostTable
-    from placer.flow_graph import Condition, FlowGraph
+    from placer.models.flow_graph import Condition, FlowGraph
     from placer.privacy import Privacy
     from placer.problem import Objective
     from profiles import Site

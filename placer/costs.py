@@ -8,15 +8,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from placer.errors import ProblemError
-from placer.measure import Progress, op_seconds
-from placer.units import share_out, units_of
+from placer.measuring.measure import Progress, op_seconds
+from placer.measuring.units import share_out, units_of
 from profiles import Device, Mode, Origin, at_rate, compute_j
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from placer.graph import ModelGraph
-    from placer.units import Unit
+    from placer.measuring.units import Unit
+    from placer.models.graph import ModelGraph
     from profiles.op_costs import OpCosts
 
 Key: TypeAlias = tuple[str, str, str]

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from placer.assign import assign
-from placer.compare import Row, compare
-from placer.deploy import deploy, run
+from placer.deployment.assign import assign
+from placer.deployment.compare import Row, compare
+from placer.deployment.deploy import deploy, run
+from placer.deployment.local_agents import local_agents
+from placer.deployment.rehearse import rehearse
 from placer.errors import RunError
-from placer.local_agents import local_agents
-from placer.onnx_run import open_session
+from placer.models.onnx_run import open_session
 from placer.planning import build_site, solve_built
-from placer.rehearse import rehearse
 from placer.rules import names, without
-from placer.solve import solve
+from placer.solver.solve import solve
 from profiles import read_site
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def run_demo(planned: Planned, progress: Callable[[str], None] | None = None) ->
         A request failed, or an output differs from the whole model's.
     """
     from placer import demo_data
-    from placer.assign import load_models
     from placer.demo_data.png import read_png
     from placer.demo_data.preprocess import preprocess
+    from placer.deployment.assign import load_models
 
     tell = progress or (lambda _: None)
     plan = planned.plan

@@ -14,8 +14,8 @@ import msgspec
 from placer.build import SINK, SOURCE
 from placer.errors import Infeasible, NoPlanFound
 from placer.plan import Fallback, Plan, Unserved
-from placer.solve import solve
 from placer.solver.outcome import OPTIMALITY_GAP
+from placer.solver.solve import solve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -11,8 +11,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from placer.deployment.messages import released_by
 from placer.index import ProblemIndex
-from placer.messages import released_by
 from placer.schedule import run_schedule
 from placer.segments import lay_out
 from placer.transfer_time import INITIAL_WINDOW_BYTES, Path, settled_window_bytes, stall_s, wire_bytes

@@ -18,7 +18,7 @@ from placer.problem import Problem
 from profiles import When  # noqa: TC001  (msgspec reads the annotation at run time)
 
 if TYPE_CHECKING:
-    from placer.explain import Explanation
+    from placer.why.explain import Explanation
 
 FORMAT = "placer.plan/1.2"
 _READABLE = re.compile(r"placer\.plan/1\.\d+")
@@ -253,7 +253,7 @@ class Plan(_Part, frozen=True, kw_only=True):
     def explain(self, *, time_limit_s: float = 60.0, seed: int = 0) -> Explanation:
         """Say what keeping each segment off its device would cost, and what each rule costs: see `placer.explain`."""
         # A plan is read where nothing can be solved; the solver is loaded only for this.
-        from placer.explain import explain
+        from placer.why.explain import explain
 
         return explain(self, time_limit_s=time_limit_s, seed=seed)
 

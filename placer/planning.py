@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from placer.build import Built, build
 from placer.costs import CostTable, cost_table
 from placer.errors import ProblemError
-from placer.join_stages import check_reads, join_stages, known_shapes
+from placer.models.join_stages import check_reads, join_stages, known_shapes
 from placer.objective import UNITS
 from placer.plan import Model
-from placer.solve import solve
 from placer.solver.outcome import OPTIMALITY_GAP
+from placer.solver.solve import solve
 from profiles import Flow, Site, read_site, split_origin, stage_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from placer.flow_graph import FlowGraph
-    from placer.graph import ModelGraph
+    from placer.models.flow_graph import FlowGraph
+    from placer.models.graph import ModelGraph
     from placer.plan import Plan
     from placer.problem import Objective
 
@@ -41,11 +41,11 @@ def read_model(path: str | Path, inputs: Mapping[str, tuple[int, ...]] | None = 
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".onnx":
-        from placer.read_onnx import read_onnx
+        from placer.models.read_onnx import read_onnx
 
         return read_onnx(path, inputs or {})
     if suffix == ".tflite":
-        from placer.read_tflite import read_tflite
+        from placer.models.read_tflite import read_tflite
 
         return read_tflite(path, inputs or {})
     raise ProblemError(f"{path}: the suffix {suffix!r} names no model format; give an .onnx or .tflite file")

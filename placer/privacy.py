@@ -11,7 +11,7 @@ from profiles.errors import choices
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from placer.flow_graph import FlowGraph
+    from placer.models.flow_graph import FlowGraph
     from profiles import Declassify, Flow, Site
 
 

@@ -12,7 +12,7 @@ import onnxruntime
 
 from benchmarks.runtime.plans import FLOW, MAX_MESSAGE_BYTES, Step, deployment, model_of
 from benchmarks.runtime.sink import ECHO, sink_server
-from placer.deploy import deploy, next_epoch
+from placer.deployment.deploy import deploy, next_epoch
 from runtimes.channel import open_channel
 from runtimes.local import LocalAgents
 from runtimes.protos import open_inference_grpc_pb2 as oip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from onnx import TensorProto, helper
 
-from placer.deployment import Deployment
+from placer.deployment.deployment import Deployment
 from runtimes.assignment import Assignment, FlowSpec, Route, SegmentSpec, TensorSpec
 
 MAX_MESSAGE_BYTES = 32 << 20

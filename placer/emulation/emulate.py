@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from placer import errors
-from placer.assign import assign, load_models
+from placer.deployment.assign import assign, load_models
 from placer.emulation.agents import child_environment
 from placer.emulation.isolation import isolating_command
 from placer.emulation.job import LENGTH_BYTES, Done, Job, Message, Said, pack

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from placer import errors
-from placer.compare import compare
-from placer.deploy import Measured, Passage, deploy
+from placer.deployment.compare import compare
+from placer.deployment.deploy import Measured, Passage, deploy
 from placer.emulation.agents import start_agents
 from placer.emulation.drive import Stream, drive
 from placer.emulation.isolation import PRIVATE_FOLDER
@@ -37,7 +37,7 @@ from runtimes.errors import AgentError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from placer.deployment import Deployment
+    from placer.deployment.deployment import Deployment
     from placer.emulation.drive import Attempt
     from placer.emulation.predict import Prediction
     from placer.emulation.topology import Topology

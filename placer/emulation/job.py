@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 import numpy as np
 
-from placer.deployment import Deployment
+from placer.deployment.deployment import Deployment
 from placer.emulation.result import Cut, Emulation  # noqa: TC001  (msgspec reads the annotations at run time)
 from placer.plan import Plan  # noqa: TC001
 from runtimes.assignment import Assignment  # noqa: TC001

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from placer.deployment.messages import released_by
+from placer.deployment.rehearse import Rehearsal
 from placer.index import ProblemIndex
-from placer.messages import released_by
-from placer.rehearse import Rehearsal
 from placer.schedule import run_schedule
 from placer.segments import lay_out
 from placer.transfer_time import INITIAL_WINDOW_BYTES, Path, settled_window_bytes, stall_s, wire_bytes
@@ -27,7 +27,7 @@ from runtimes.hop import Hop, write_hop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from placer.deployment import Deployment
+    from placer.deployment.deployment import Deployment
     from placer.emulation.result import PhaseName
     from placer.emulation.topology import Topology
     from placer.plan import FlowPlan, Plan

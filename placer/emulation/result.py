@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from placer.compare import Row  # noqa: TC001  (msgspec reads the annotations at run time)
+from placer.deployment.compare import Row  # noqa: TC001  (msgspec reads the annotations at run time)
 
 PhaseName = Literal["cold", "warm", "idle"]
 

@@ -38,7 +38,7 @@ def find(
     index
         The problem.
     time_limit_s, gap, seed, progress
-        As `placer.solve.solve`.
+        As `placer.solver.solve.solve`.
 
     Returns
     -------

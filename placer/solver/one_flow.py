@@ -54,7 +54,7 @@ def find_one_flow(
     known
         What is found and proven is joined here.
     time_limit_s, seed, progress
-        As `placer.solve.solve`.
+        As `placer.solver.solve.solve`.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 from benchmarks.unseen_cuts import CUTS, Errors, _one, has_ends, op_cuts, rows, spread
-from placer.cut import cut
 from placer.demo_data import INPUT_NAME, INPUT_SHAPE, MODEL
+from placer.models.cut import cut
 from placer.planning import read_model
 
 

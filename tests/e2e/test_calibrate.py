@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from placer import demo_data
-from placer.calibrate import calibrate
 from placer.emulation.emulate import emulate
 from placer.emulation.isolation import isolating_command
 from placer.errors import DeployError
-from placer.evidence import read_evidence
+from placer.measuring.calibrate import calibrate
+from placer.measuring.evidence import read_evidence
 from placer.planning import build_site, plan_site
-from placer.solve import solve
+from placer.solver.solve import solve
 from profiles import read_site
 
 SLOWER_BOX, SLOWER_LINK = 3.0, 2.0

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from placer.deploy import deploy, next_epoch
-from placer.serving import not_serving, read_serving, roll_back
+from placer.deployment.deploy import deploy, next_epoch
+from placer.deployment.serving import not_serving, read_serving, roll_back
 from runtimes.client import AgentClient
 from runtimes.local import LocalAgents
 from tests.e2e.desk import CHECKOUT
 from tests.runtimes.plans import Step, plan, sample
 
 if TYPE_CHECKING:
-    from placer.deployment import Deployment
+    from placer.deployment.deployment import Deployment
 
 DEVICES = ["camera", "box", "cloud"]
 # A controller that deploys the new plan, or leaves it, and is killed when it is about to do a step on a device.
 CONTROLLER = """
 import json, os, signal, sys
-from placer.deploy import deploy_once
-from placer.serving import roll_back
+from placer.deployment.deploy import deploy_once
+from placer.deployment.serving import roll_back
 from tests.e2e.test_controller_killed import new
 
 what, device, step, addresses = sys.argv[1], sys.argv[2], sys.argv[3], json.loads(sys.argv[4])

@@ -13,14 +13,14 @@ import pytest
 
 from examples.cascade_models import page_gate, shrink
 from placer import demo_data
-from placer.assign import assign, load_models
-from placer.compare import compare
 from placer.demo_data.png import read_png
 from placer.demo_data.preprocess import preprocess
-from placer.deploy import deploy, run
+from placer.deployment.assign import assign, load_models
+from placer.deployment.compare import compare
+from placer.deployment.deploy import deploy, run
+from placer.deployment.local_agents import local_agents
 from placer.fallbacks import add_fallbacks, variant
-from placer.local_agents import local_agents
-from placer.onnx_run import open_session
+from placer.models.onnx_run import open_session
 from placer.planning import plan_site
 from profiles import read_site
 from tests.e2e.desk import CHECKOUT

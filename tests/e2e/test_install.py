@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from placer.deploy import deploy, run
+from placer.deployment.deploy import deploy, run
 from tests.e2e.desk import CHECKOUT
 from tests.runtimes.children import children
 from tests.runtimes.plans import Step, plan, sample

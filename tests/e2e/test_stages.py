@@ -13,14 +13,14 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from placer.assemble import assemble
-from placer.assign import assign, load_models
-from placer.compare import compare
-from placer.deploy import deploy, next_epoch, run
+from placer.deployment.assign import assign, load_models
+from placer.deployment.compare import compare
+from placer.deployment.deploy import deploy, next_epoch, run
+from placer.deployment.rehearse import rehearse
 from placer.evaluate import evaluate
 from placer.index import ProblemIndex
 from placer.plan import Model, decode_plan, encode_plan
 from placer.planning import build_site
-from placer.rehearse import rehearse
 from profiles import Flow, Stage, When, read_site, stage_order
 from runtimes.client import AgentClient
 from runtimes.local import LocalAgents

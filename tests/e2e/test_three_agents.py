@@ -14,14 +14,14 @@ import pytest
 import tritonclient.grpc as triton
 
 from placer.assemble import assemble
-from placer.assign import assign, load_models
-from placer.compare import compare
-from placer.deploy import deploy, next_epoch, run
+from placer.deployment.assign import assign, load_models
+from placer.deployment.compare import compare
+from placer.deployment.deploy import deploy, next_epoch, run
+from placer.deployment.rehearse import rehearse
 from placer.evaluate import evaluate
 from placer.index import ProblemIndex
 from placer.plan import Model, decode_plan, encode_plan
 from placer.planning import build_site
-from placer.rehearse import rehearse
 from profiles import read_site
 from runtimes.local import LocalAgents
 from tests.e2e.random_models import SHAPE, random_model
@@ -29,7 +29,7 @@ from tests.e2e.random_models import SHAPE, random_model
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from placer.graph import ModelGraph
+    from placer.models.graph import ModelGraph
     from placer.plan import Plan
 
 SITE = """

@@ -10,9 +10,9 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from placer.cut import cut
 from placer.errors import ProblemError
-from placer.read_onnx import read_onnx
+from placer.models.cut import cut
+from placer.models.read_onnx import read_onnx
 from tests.fuzz.mutate import damaged
 
 

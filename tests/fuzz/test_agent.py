@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-from placer.deploy import deploy
+from placer.deployment.deploy import deploy
 from runtimes.assignment import encode_assignment
 from runtimes.client import AgentClient
 from runtimes.convert import encode

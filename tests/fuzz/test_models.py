@@ -1,6 +1,6 @@
 """Damaged ONNX models are refused with a ProblemError or cut; never a crash, a hang or another exception.
 
-TFLite models have the same in tests/placer/test_tflite_fuzz.py.
+TFLite models have the same in tests/placer/models/test_tflite_fuzz.py.
 """
 
 from __future__ import annotations

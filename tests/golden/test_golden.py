@@ -10,8 +10,8 @@ import pytest
 from placer.baselines import starting_choices
 from placer.index import ProblemIndex
 from placer.problem import read_problem
-from placer.solve import solve
 from placer.solver.plain import search
+from placer.solver.solve import solve
 
 FILES = sorted(Path(__file__).parent.glob("*.json"))
 

@@ -15,7 +15,7 @@ from tests.placer import tflite_models as tflite
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from placer.flow_graph import FlowGraph
+    from placer.models.flow_graph import FlowGraph
 
 PICTURE = (1, 3, 8, 8)
 SIZE = 3 * 8 * 8 * 4

@@ -12,8 +12,8 @@ from placer import rules
 from placer.build import SINK, SOURCE, Built, build
 from placer.costs import Cost, CostTable
 from placer.errors import ProblemError
-from placer.graph import ModelGraph, Op, Tensor
-from placer.join_stages import join_stages
+from placer.models.graph import ModelGraph, Op, Tensor
+from placer.models.join_stages import join_stages
 from placer.privacy import spread_labels
 from profiles import Declassify, Flow, Labels, Link, LinkProfile, RegionRule, Site, Stage, Zone
 from tests.profiles.build import device, figure, mode

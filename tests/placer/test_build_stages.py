@@ -11,7 +11,7 @@ from placer import rules
 from placer.build import CONDITION_MODE, SINK, SOURCE, build, is_endpoint
 from placer.costs import Cost, CostTable
 from placer.errors import ProblemError
-from placer.solve import solve
+from placer.solver.solve import solve
 from profiles import Declassify, Site, Zone
 from tests.placer import stages as small
 from tests.placer.test_build import site
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from placer.build import Built
-    from placer.flow_graph import FlowGraph
+    from placer.models.flow_graph import FlowGraph
     from profiles import Flow
 
 # Device to (seconds, joules) of one op, by stage; a stage that names no device can run nowhere.

@@ -3,7 +3,7 @@ import pytest
 
 from placer.costs import Cost, CostTable, cost_table, fitted, measured
 from placer.errors import ProblemError
-from placer.read_onnx import read_onnx
+from placer.models.read_onnx import read_onnx
 from profiles import Device, DeviceProfile, Figure, Mode
 
 

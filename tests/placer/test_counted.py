@@ -10,7 +10,7 @@ import placer.problem
 import profiles
 from placer.build import build
 from placer.errors import ProblemError
-from placer.join_stages import join_stages
+from placer.models.join_stages import join_stages
 from profiles import Limits, Link, LinkProfile, Zone
 from tests.placer.test_build import costs, graph, site
 from tests.profiles.build import figure

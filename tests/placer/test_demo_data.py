@@ -9,7 +9,7 @@ from placer.demo_data import IMAGE, INPUT_NAME, INPUT_SHAPE, LABELS, MODEL
 from placer.demo_data.png import read_png
 from placer.demo_data.preprocess import preprocess
 from placer.errors import ProblemError
-from placer.onnx_run import open_session
+from placer.models.onnx_run import open_session
 
 
 @pytest.mark.parametrize(("quarters", "label"), [(0, "0"), (3, "90"), (2, "180"), (1, "270")])

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from placer import demo_data
-from placer.pareto import pareto
 from placer.planning import build_site
-from placer.report import shown
+from placer.report.tables import shown
 from placer.rules import deadline, with_limit
-from placer.sensitivity import sensitivity
-from placer.solve import solve
+from placer.solver.solve import solve
+from placer.why.pareto import pareto
+from placer.why.sensitivity import sensitivity
 from profiles import read_site
 
 TEXT = " ".join((Path(__file__).parents[2] / "docs" / "why.md").read_text().split())

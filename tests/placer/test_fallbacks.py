@@ -9,7 +9,7 @@ from placer.fallbacks import add_fallbacks, losses, variant, warm
 from placer.index import ProblemIndex
 from placer.plan import decode_plan, encode_plan
 from placer.problem import Problem
-from placer.solve import solve
+from placer.solver.solve import solve
 from tests.oracles.brute_force import all_evaluations
 from tests.oracles.random_problem import random_problem
 

@@ -10,8 +10,8 @@ from placer.errors import ProblemError
 from placer.index import ProblemIndex
 from placer.problem import FORMAT, FORMAT_TOTALS, Problem, decode_problem, encode_problem
 from placer.rules import names, total, without
-from placer.solve import find
 from placer.solver.plain import search
+from placer.solver.solve import find
 from tests.oracles.brute_force import all_evaluations, with_caps
 from tests.oracles.random_problem import random_problem
 

@@ -9,8 +9,8 @@ import pytest
 
 from placer.demo import plan_demo
 from placer.pauses import pauses
-from placer.report import notes
-from placer.solve import solve
+from placer.report.tables import notes
+from placer.solver.solve import solve
 from placer.transfer_time import Path, settled_window_bytes, stall_s, wire_bytes
 from profiles.energy import FRAMING
 

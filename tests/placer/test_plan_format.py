@@ -11,7 +11,7 @@ import typer.main
 
 from placer import plan as plan_module
 from placer.__main__ import EXIT_CODES
-from placer.cli import app
+from placer.cli.app import app
 
 DOCS = Path(__file__).parents[2] / "docs"
 STRUCTS = [

@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from placer.assign import assign, load_models
 from placer.build import SINK, SOURCE
-from placer.compare import compare
-from placer.deploy import Measured, Passage
+from placer.deployment.assign import assign, load_models
+from placer.deployment.compare import compare
+from placer.deployment.deploy import Measured, Passage
+from placer.deployment.rehearse import Rehearsal
 from placer.errors import ProblemError
 from placer.plan import Plan, decode_plan, encode_plan
 from placer.planning import build_site, plan_site, read_model
-from placer.rehearse import Rehearsal
 from profiles import ProfileError, read_site
 from runtimes.observation import Observation
 

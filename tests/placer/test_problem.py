@@ -270,7 +270,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_document_is_read_and_solved() -> None:
-    from placer.solve import solve
+    from placer.solver.solve import solve
 
     (text,) = re.findall(r"```json\n(\{.*?\n\})\n```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)[:1]
     plan = solve(decode_problem(text.encode()))

@@ -6,9 +6,9 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from placer.cut import cut
+from placer.models.cut import cut
 from runtimes.executors.tflite import TfliteExecutor
-from tests.placer.test_cut import random_segments
+from tests.placer.models.test_cut import random_segments
 
 Builtin, Options, Type = schema.BuiltinOperator, schema.BuiltinOptions, schema.TensorType
 

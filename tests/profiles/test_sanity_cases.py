@@ -8,7 +8,7 @@ from placer.errors import Infeasible
 from placer.problem import Device as ProblemDevice
 from placer.problem import Flow, Op, Option, Problem, Tensor
 from placer.problem import Link as ProblemLink
-from placer.solve import solve
+from placer.solver.solve import solve
 from profiles import (
     Catalog,
     Device,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from placer.costs import Cost, CostTable
-from placer.graph import ModelGraph, Op, Tensor
+from placer.models.graph import ModelGraph, Op, Tensor
 from profiles import Declassify, Flow, Labels, Link, LinkProfile, RegionRule, Site, Stage, Zone
 from tests.profiles.build import device, figure, mode
 

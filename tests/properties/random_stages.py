@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from placer.graph import Tensor
-from placer.join_stages import join_stages
+from placer.models.graph import Tensor
+from placer.models.join_stages import join_stages
 from profiles import Declassify, Stage, When
 from tests.properties.random_site import LABELS, random_costs, random_graph, random_site
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from placer.costs import CostTable
-    from placer.flow_graph import FlowGraph
-    from placer.graph import ModelGraph
+    from placer.models.flow_graph import FlowGraph
+    from placer.models.graph import ModelGraph
     from profiles import Site
 
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from placer.build import build
 from placer.errors import Infeasible, ProblemError
-from placer.join_stages import join_stages
-from placer.solve import solve
+from placer.models.join_stages import join_stages
+from placer.solver.solve import solve
 from tests.properties.random_site import random_costs, random_graph, random_site
 
 if TYPE_CHECKING:
-    from placer.flow_graph import FlowGraph
-    from placer.graph import ModelGraph
+    from placer.models.flow_graph import FlowGraph
+    from placer.models.graph import ModelGraph
     from placer.plan import Plan
     from profiles import Site
 

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from placer.build import Built, build
 from placer.errors import Infeasible, ProblemError
-from placer.solve import solve
+from placer.solver.solve import solve
 from profiles import stage_order
 from tests.oracles.brute_force import all_evaluations
 from tests.properties.random_stages import random_stages
 from tests.properties.test_privacy import may_see
 
 if TYPE_CHECKING:
-    from placer.graph import ModelGraph
+    from placer.models.graph import ModelGraph
     from placer.plan import Plan
     from placer.problem import Problem
     from profiles import Site

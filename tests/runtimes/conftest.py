@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from placer.deploy import deploy, next_epoch
+from placer.deployment.deploy import deploy, next_epoch
 from runtimes.local import LocalAgents
 from tests.runtimes.plans import BRANCHING, plan
 from tests.runtimes.site_certs import DEVICES, SiteCerts
@@ -14,7 +14,7 @@ from tests.runtimes.site_certs import DEVICES, SiteCerts
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from placer.deployment import Deployment
+    from placer.deployment.deployment import Deployment
     from runtimes.tls import Credentials
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from placer.deployment import Deployment
+from placer.deployment.deployment import Deployment
 from runtimes.assignment import Assignment, ConditionSpec, Fallback, FlowSpec, Route, SegmentSpec, TensorSpec
 
 SHAPE = (1, 4)

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from placer.deploy import deploy
+from placer.deployment.deploy import deploy
 from placer.errors import DeployError
 from runtimes.access import ALLOWED
 from runtimes.assignment import Assignment, encode_assignment

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from placer.deploy import deploy, next_epoch, run
+from placer.deployment.deploy import deploy, next_epoch, run
 from runtimes.assignment import ConditionSpec, decode_assignment, encode_assignment
 from runtimes.channel import open_channel
 from runtimes.client import AgentClient

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
-from placer.deploy import deploy
+from placer.deployment.deploy import deploy
 from runtimes.channel import open_channel
 from runtimes.client import AgentClient
 from runtimes.convert import encode

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from placer.deploy import _addressed, deploy, next_epoch
+from placer.deployment.deploy import _addressed, deploy, next_epoch
 from placer.errors import DeployError
 from runtimes.client import AgentClient
 from runtimes.errors import UnknownName, Unreachable, WrongState

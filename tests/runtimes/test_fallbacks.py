@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from placer.deploy import _shares, deploy, next_epoch
+from placer.deployment.deploy import _shares, deploy, next_epoch
 from runtimes.client import AgentClient
 from runtimes.errors import AgentError, Unreachable
 from runtimes.local import LocalAgents
@@ -22,7 +22,7 @@ from tests.runtimes.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from placer.deployment import Deployment
+    from placer.deployment.deployment import Deployment
 
 DEVICES = ["camera", "box", "cloud"]
 # Two heartbeats: each is asked half a second after the one before and has one to be answered, on a busy machine.

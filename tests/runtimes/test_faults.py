@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from placer.deploy import deploy, next_epoch
+from placer.deployment.deploy import deploy, next_epoch
 from placer.errors import DeployError
 from runtimes.client import AgentClient
 from runtimes.errors import AgentError, DeadlineExceeded, Unreachable

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from placer.deploy import deploy, next_epoch
+from placer.deployment.deploy import deploy, next_epoch
 from tests.runtimes.plans import BRANCHING, branching_result, plan
 
 PYTHON = os.environ.get("PLACER_KSERVE_PYTHON")

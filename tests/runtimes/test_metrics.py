@@ -15,7 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from placer.deploy import deploy
+from placer.deployment.deploy import deploy
 from profiles.meters import Measurement, write_log
 from runtimes.client import AgentClient
 from runtimes.convert import encode

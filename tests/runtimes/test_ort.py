@@ -9,7 +9,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["runtimes.executors.onnx", "placer.onnx_run"])
+@pytest.mark.parametrize("module", ["runtimes.executors.onnx", "placer.models.onnx_run"])
 def test_onnx_runtime_writes_no_session_file_for_its_maker(module, tmp_path):
     code = f"import {module} as m; getattr(m, 'onnx_runtime', lambda: None)(); import onnxruntime"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ORT_")}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-from placer.deploy import deploy
+from placer.deployment.deploy import deploy
 from runtimes.client import AgentClient
 from runtimes.convert import encode
 from runtimes.errors import Failed

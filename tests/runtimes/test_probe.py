@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from placer.deploy import deploy, next_epoch
+from placer.deployment.deploy import deploy, next_epoch
 from runtimes import probe
 from runtimes.client import AgentClient
 from runtimes.errors import BadRequest, DeadlineExceeded, Exhausted, Forbidden, Unreachable

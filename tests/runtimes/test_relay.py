@@ -9,8 +9,8 @@ import grpc
 import numpy as np
 import pytest
 
-from placer.deploy import deploy, next_epoch, run
-from placer.deployment import Deployment
+from placer.deployment.deploy import deploy, next_epoch, run
+from placer.deployment.deployment import Deployment
 from runtimes.assignment import Assignment, FlowSpec, Route, TensorSpec
 from runtimes.channel import open_channel
 from runtimes.client import AgentClient

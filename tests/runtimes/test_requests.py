@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tritonclient.grpc import service_pb2
 
-from placer.deploy import deploy, next_epoch
+from placer.deployment.deploy import deploy, next_epoch
 from runtimes.channel import open_channel
 from runtimes.client import AgentClient
 from runtimes.convert import encode

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from placer.deploy import deploy
+from placer.deployment.deploy import deploy
 from placer.errors import DeployError
 from runtimes import connection, server
 from runtimes.client import AgentClient

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 import placer
-from placer.assign import assign, load_models
+from placer.deployment.assign import assign, load_models
 from placer.emulation import predict as model
 from placer.emulation.topology import lay_network
 from placer.transfer_time import settled_window_bytes, stall_s, wire_bytes

@@ -11,8 +11,8 @@ import pytest
 from placer import rules
 from placer.errors import Infeasible
 from placer.problem import Device, Flow, Link, Op, Option, Problem, Tensor
-from placer.solve import solve
 from placer.solver.conflict import find_conflict
+from placer.solver.solve import solve
 from tests.oracles.brute_force import brute_force, with_caps
 from tests.oracles.random_problem import random_problem
 

@@ -11,9 +11,9 @@ from placer import rules
 from placer.errors import Infeasible
 from placer.evaluate import used
 from placer.index import ProblemIndex
-from placer.solve import solve
 from placer.solver.conflict import Amount, find_amounts, find_conflict
 from placer.solver.least import STEP, least
+from placer.solver.solve import solve
 from tests.oracles.brute_force import all_evaluations, with_caps
 from tests.oracles.random_problem import random_problem
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from placer.deploy import deploy
+from placer.deployment.deploy import deploy
 from runtimes.client import AgentClient
 from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Unreachable
 from runtimes.local import LocalAgents

@@ -1,0 +1,1 @@
+"""The `placer` command, a file for each group of commands."""

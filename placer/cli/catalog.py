@@ -1,0 +1,141 @@
+"""The `placer catalog` commands: what the product knows of devices, links, networks, facilities and grids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from profiles import CatalogError
+from profiles.errors import choices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from placer.cli.terminal import Terminal
+    from profiles import Catalog, DeviceProfile, Figure, LinkProfile
+    from profiles.catalog import Region
+
+catalog = typer.Typer(no_args_is_help=True, help="Look up sourced figures of devices, links, networks and grids.")
+
+_KWH_J = 3.6e6
+
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of tables.")]
+
+
+@catalog.command("list")
+def list_command(
+    context: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(help="Only entries in which all these words occur.")] = None,
+    json: Json = False,
+) -> None:
+    """List devices, links and grids, all or those that fit some words."""
+    from profiles import Catalog, DeviceProfile, LinkProfile
+    from profiles.catalog import Region
+
+    terminal: Terminal = context.obj
+    found = Catalog.load().search(" ".join(words or []))
+    devices = [p for p in found if isinstance(p, DeviceProfile)]
+    links = [p for p in found if isinstance(p, LinkProfile)]
+    regions = [p for p in found if isinstance(p, Region)]
+    if json:
+        terminal.json({"devices": devices, "links": links, "regions": regions})
+        return
+    terminal.show(
+        _devices(devices), _links(links), _regions(regions), "Show one with its sources: placer catalog show ID"
+    )
+
+
+@catalog.command("show")
+def show_command(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="ID", help="A device, link, network, facility or region.")],
+    json: Json = False,
+) -> None:
+    """Show every figure of one entry, with its source and uncertainty."""
+    from profiles import Catalog
+
+    terminal: Terminal = context.obj
+    whole = Catalog.load()
+    entry = _entry(whole, name)
+    figures = list(_figures(entry, ""))
+    used = {s: whole.sources[s] for _, figure in figures for s in figure.source.split(", ")}
+    if json:
+        terminal.json({"entry": entry, "sources": used})
+        return
+    table = Table(title=f"{entry.id}: {entry.name}", title_justify="left", title_style="bold")
+    for column in ("figure", "value", "origin", "+-", "source", "note"):
+        table.add_column(column, justify="right" if column in ("value", "+-") else "left", overflow="fold")
+    for path, figure in figures:
+        spread = "" if figure.relative_uncertainty is None else f"{figure.relative_uncertainty:.1%}"
+        table.add_row(path, f"{figure.value:.6g}", figure.origin, spread, figure.source, figure.note)
+    terminal.show(table)
+    if getattr(entry, "note", ""):
+        terminal.show(entry.note)
+    for key, source in used.items():
+        terminal.show(f"{key}: {source.title}, {source.author}, {source.year or 'no year'}. {source.where}")
+
+
+def _entry(whole: Catalog, name: str) -> Any:
+    entries: dict[str, Any] = {p.id: p for p in whole.search("")}
+    entries |= {n.id: n for n in whole.networks}
+    entries |= {f.id: f for f in whole.grid.facilities}
+    entries |= {r.id: r for r in whole.grid.regions}
+    if name not in entries:
+        raise CatalogError(
+            f"{name!r} is not in the catalog; {choices(name, entries, limit=3)}; search with `placer catalog list WORD`"
+        )
+    return entries[name]
+
+
+def _figures(value: Any, path: str) -> Iterator[tuple[str, Figure]]:
+    """Walk an entry for its figures, with their paths."""
+    from profiles import Figure
+
+    if isinstance(value, Figure):
+        yield path, value
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            label = getattr(item, "name", None) or getattr(item, "model", index)
+            yield from _figures(item, f"{path}.{label}")
+    elif hasattr(value, "__struct_fields__"):
+        for field in value.__struct_fields__:
+            yield from _figures(getattr(value, field), f"{path}.{field}".lstrip("."))
+
+
+def _devices(devices: list[DeviceProfile]) -> Table:
+    table = Table(title=f"{len(devices)} devices", title_justify="left", title_style="bold")
+    for column in ("id", "name", "tier", "boundary", "idle W", "modes"):
+        table.add_column(
+            column, justify="right" if column == "idle W" else "left", overflow="fold", no_wrap=column == "id"
+        )
+    for d in devices:
+        idle = "-" if d.idle_w is None else f"{d.idle_w.value:.3g}"
+        table.add_row(d.id, d.name, d.tier, d.boundary, idle, ", ".join(m.name for m in d.modes))
+    return table
+
+
+def _links(links: list[LinkProfile]) -> Table:
+    table = Table(title=f"{len(links)} links", title_justify="left", title_style="bold")
+    for column in ("id", "name", "Mbit/s up", "Mbit/s down"):
+        table.add_column(
+            column, justify="right" if "Mbit" in column else "left", overflow="fold", no_wrap=column == "id"
+        )
+    for k in links:
+        rates = [k.bandwidth_bps("up"), k.bandwidth_bps("down")]
+        table.add_row(k.id, k.name, *("-" if r is None else f"{r.value / 1e6:.4g}" for r in rates))
+    return table
+
+
+def _regions(regions: list[Region]) -> Table:
+    table = Table(title=f"{len(regions)} grids", title_justify="left", title_style="bold")
+    for column in ("id", "name", "g CO2e per kWh", "by hour"):
+        table.add_column(
+            column, justify="right" if "kWh" in column else "left", overflow="fold", no_wrap=column == "id"
+        )
+    for r in regions:
+        hours = [figure.value * _KWH_J for figure in r.hourly_g_per_j]
+        spread = f"{min(hours):.4g} to {max(hours):.4g}" if hours else "-"
+        table.add_row(r.id, r.name, f"{r.g_per_j.value * _KWH_J:.4g}", spread)
+    return table

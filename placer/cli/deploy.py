@@ -1,0 +1,142 @@
+"""The `placer deploy`, `placer status` and `placer rollback` commands: what the devices serve, and changing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from placer.cli.agents import AgentAt, Json, needed_addresses, read_addresses
+from placer.cli.certs import AuthorityFile, CertificateFile, KeyFile, read_credentials
+from placer.errors import DeployError
+
+if TYPE_CHECKING:
+    from placer.cli.terminal import Terminal
+    from placer.deployment.serving import Serving
+    from placer.plan import Plan
+
+Deployed = Annotated[Path, typer.Argument(help="The plan that was deployed.")]
+
+
+def deploy_command(
+    context: typer.Context,
+    plan: Annotated[Path, typer.Argument(help="A plan that `placer plan --output` wrote.")],
+    agent: AgentAt = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each segment's session.")] = 1,
+    authority: AuthorityFile = None,
+    certificate: CertificateFile = None,
+    key: KeyFile = None,
+    json: Json = False,
+) -> None:
+    """Put a plan on its devices: all of them, or none."""
+    from placer.deployment.assign import load_models
+    from placer.deployment.assign_fallbacks import assign_all
+    from placer.deployment.deploy import deploy_once
+    from placer.plan import read_plan
+
+    terminal: Terminal = context.obj
+    with terminal:
+        credentials = read_credentials(authority, certificate, key)
+        whole = read_plan(plan)
+        addresses = read_addresses(whole, agent)
+        terminal.progress("cutting the models")
+        deployment = assign_all(whole, load_models(whole), threads=threads)
+        needed = needed_addresses(addresses, deployment.assignments, DeployError)
+        terminal.progress("asking the agents what they hold")
+        deployment = deploy_once(
+            deployment, needed, lambda device, step: terminal.progress(f"{device}: {step}"), credentials
+        )
+    devices = sorted(deployment.assignments)
+    if json:
+        terminal.json({"plan": deployment.plan, "epoch": deployment.epoch, "devices": devices})
+    else:
+        terminal.show(f"Plan {deployment.plan} is active on {', '.join(devices)} as epoch {deployment.epoch}.")
+
+
+def status_command(
+    context: typer.Context,
+    plan: Deployed,
+    agent: AgentAt = None,
+    authority: AuthorityFile = None,
+    certificate: CertificateFile = None,
+    key: KeyFile = None,
+    json: Json = False,
+) -> None:
+    """Say what every device serves, and whether that is this plan everywhere."""
+    from placer.deployment.serving import not_serving, read_serving
+    from placer.plan import read_plan
+
+    terminal: Terminal = context.obj
+    with terminal:
+        credentials = read_credentials(authority, certificate, key)
+        whole = read_plan(plan)
+        addresses = read_addresses(whole, agent)
+        devices = _devices(whole)
+        needed_addresses(addresses, devices, DeployError)
+        terminal.progress("asking the agents what they serve")
+        servings = read_serving(addresses, credentials)
+    reasons = not_serving(whole.identity, devices, servings)
+    if json:
+        terminal.json({"plan": whole.identity, "serves": not reasons, "reasons": reasons, "devices": servings})
+    else:
+        terminal.show(_table(servings), "" if reasons else f"Plan {whole.identity} is served by all of its devices.")
+    if reasons:
+        raise DeployError(f"plan {whole.identity} is not served: " + "; ".join(reasons))
+
+
+def rollback_command(
+    context: typer.Context,
+    plan: Annotated[Path, typer.Argument(help="The plan to leave, for the one that was active before it.")],
+    agent: AgentAt = None,
+    authority: AuthorityFile = None,
+    certificate: CertificateFile = None,
+    key: KeyFile = None,
+    json: Json = False,
+) -> None:
+    """Leave a plan for the one that was active before it, on all devices."""
+    from placer.deployment.serving import roll_back
+    from placer.plan import read_plan
+
+    terminal: Terminal = context.obj
+    with terminal:
+        credentials = read_credentials(authority, certificate, key)
+        whole = read_plan(plan)
+        addresses = read_addresses(whole, agent)
+        needed_addresses(addresses, _devices(whole), DeployError)
+        target, epoch, devices = roll_back(
+            whole.identity, addresses, lambda device, step: terminal.progress(f"{device}: {step}"), credentials
+        )
+    if json:
+        terminal.json({"plan": target, "epoch": epoch, "devices": devices})
+    else:
+        terminal.show(f"Plan {target} is active again on {', '.join(devices)} as epoch {epoch}.")
+
+
+def _devices(plan: Plan) -> tuple[str, ...]:
+    """Every device that a plan needs: where its data arise, pass and end."""
+    used = {device for flow in plan.flows for device, _ in flow.assignment.values()}
+    return tuple(device.name for device in plan.problem.devices if device.name in used)
+
+
+def _table(servings: tuple[Serving, ...]) -> Table:
+    table = Table()
+    for column in ("device", "agent", "state", "plan", "epoch", "runs", "does not reach", "open requests"):
+        table.add_column(column, justify="right" if column in ("epoch", "open requests") else "left", overflow="fold")
+    for serving in servings:
+        ends = (", ".join(serving.lost), str(serving.open_requests))
+        if serving.error or serving.trouble or not serving.held:
+            words = "no answer" if serving.error else "in trouble" if serving.trouble else "holds no plan"
+            table.add_row(
+                serving.device, serving.address, words, serving.error or serving.trouble, "", "",
+                *(("", "") if serving.error else ends),
+            )  # fmt: skip
+        # The active plan first: it is what the device serves.
+        for i, held in enumerate(sorted(serving.held, key=lambda h: h.state != "active")):
+            first = i == 0 and not serving.trouble
+            table.add_row(
+                *((serving.device, serving.address) if first else ("", "")),
+                held.state, held.plan, str(held.epoch), ", ".join(held.segments), *(ends if first else ("", "")),
+            )  # fmt: skip
+    return table

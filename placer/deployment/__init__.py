@@ -1,0 +1,1 @@
+"""Plans on devices: what agents need, how it gets there, and what they measured."""

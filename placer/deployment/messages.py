@@ -1,0 +1,45 @@
+"""What releases each tensor of a plan on its way, and so which tensors travel in one message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from placer.build import SOURCE
+from placer.models.flow_graph import condition_op
+
+if TYPE_CHECKING:
+    from placer.plan import Plan
+
+
+def released_by(plan: Plan, flow: str) -> dict[str, str]:
+    """Say after what each tensor of a flow leaves the device that has it.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    flow
+        The flow's name.
+
+    Returns
+    -------
+    dict
+        By tensor, the segment that makes it; the condition that lets it go on; ``""`` for data of the flow's source.
+    """
+    segment_of = {op: s.name for s in plan.flow(flow).segments for op in s.ops}
+    conditions = conditions_of(plan, flow)
+    (problem_flow,) = (f for f in plan.problem.flows if f.name == flow)
+    return {
+        t.name: "" if t.producer == SOURCE else t.producer if t.producer in conditions else segment_of[t.producer]
+        for t in problem_flow.tensors
+    }
+
+
+def conditions_of(plan: Plan, flow: str) -> frozenset[str]:
+    """Name the ops of a flow that are conditions and not of a model."""
+    return frozenset(
+        condition_op(model.stage, tensor)
+        for model in plan.models
+        if model.flow == flow and model.when is not None
+        for tensor in model.reads
+    )

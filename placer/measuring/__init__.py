@@ -1,0 +1,1 @@
+"""What devices and links really take: measured, fitted, and set against the figures of a site."""

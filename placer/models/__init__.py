@@ -1,0 +1,1 @@
+"""Model files: read as graphs, and cut into segments."""

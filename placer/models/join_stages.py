@@ -1,0 +1,242 @@
+"""Joins the models of a flow's stages to one graph, and refuses what does not fit together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from placer.errors import ProblemError
+from placer.models.flow_graph import Condition, FlowGraph, condition_op
+from placer.models.graph import Op, Tensor
+from profiles import split_origin, stage_order
+from profiles.errors import choices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from placer.models.graph import ModelGraph
+    from profiles import Flow, Stage, When
+
+
+def join_stages(flow: Flow, graphs: Mapping[str, ModelGraph]) -> FlowGraph:
+    """Join the models of a flow.
+
+    Parameters
+    ----------
+    flow
+        The flow; what it says of its devices, rate and label is not looked at.
+    graphs
+        The model of each stage.
+
+    Raises
+    ------
+    ProblemError
+        A stage names an input or output that the model does not have, leaves an input open, reads a tensor of
+        another type or shape than its model takes, or tests a number that is not there.
+    """
+    return _Joining(flow, graphs).join()
+
+
+def known_shapes(stage: Stage, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a stage's inputs, as far as they follow from what it reads or are written down.
+
+    Parameters
+    ----------
+    stage
+        The stage.
+    shapes
+        Shapes of the data and outputs that are known by now, by origin.
+    """
+    return {t: shapes[origin] for t, origin in stage.reads.items() if origin in shapes} | dict(stage.inputs)
+
+
+def check_reads(flow: Flow, stage: Stage, graph: ModelGraph) -> None:
+    """Refuse a stage that does not say once for each input of its model what it reads.
+
+    Raises
+    ------
+    ProblemError
+        An input is unknown or left open.
+    """
+    if flow.plain:
+        return
+    where, taken = _where(flow, stage, "reads"), [tensor.name for tensor in graph.inputs]
+    for name in stage.reads:
+        if name not in taken:
+            raise ProblemError(f"{where}: {graph.path} has no input {name!r}; {choices(name, taken)}")
+    if left := [name for name in taken if name not in stage.reads]:
+        raise ProblemError(
+            f"{where}: nothing is read for input {', '.join(map(repr, left))} of {graph.path}; name an origin for each"
+        )
+
+
+def _where(flow: Flow, stage: Stage, step: str) -> str:
+    return f"flow {flow.name!r}, stage {stage.name!r}: {step}"
+
+
+class _Joining:
+    """The graph under construction, stage by stage."""
+
+    def __init__(self, flow: Flow, graphs: Mapping[str, ModelGraph]) -> None:
+        self.flow = flow
+        self.graphs = {stage.name: graphs[stage.name] for stage in stage_order(flow.stages)}
+        self.inputs: dict[str, Tensor] = {}
+        self.ops: list[Op] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.stage_of: dict[str, str] = {}
+        self.share: dict[str, float] = {}
+        self.conditions: dict[str, Condition] = {}
+        self.origins: dict[tuple[str, str], str] = {}
+
+    def join(self) -> FlowGraph:
+        for stage in stage_order(self.flow.stages):
+            self._add(stage, self.graphs[stage.name])
+        outputs = self._outputs()
+        return FlowGraph(
+            flow=self.flow.name,
+            stages=self.graphs,
+            plain=self.flow.plain,
+            inputs=tuple(self.inputs.values()),
+            outputs=tuple(self.tensors[name] for name in outputs),
+            ops=tuple(self.ops),
+            tensors=self.tensors,
+            stage_of=self.stage_of,
+            share=self.share,
+            conditions=self.conditions,
+            origins=self.origins,
+        )
+
+    def _where(self, stage: Stage, step: str) -> str:
+        return _where(self.flow, stage, step)
+
+    def _add(self, stage: Stage, graph: ModelGraph) -> None:
+        check_reads(self.flow, stage, graph)
+        read = {tensor.name: self._read(stage, tensor) for tensor in graph.inputs}
+        twice = [origin for i, origin in enumerate(read.values()) if origin in list(read.values())[:i]]
+        if twice:
+            raise ProblemError(f"{self._where(stage, 'reads')}: {twice[0]!r} is read by two inputs of one model")
+        arriving = [self._share_of(origin) for origin in read.values()]
+        if stage.when is not None:
+            tests = self._tested(stage, stage.when)
+            share = min([*arriving, self._share_of(tests)])
+            self.share[stage.name] = share * stage.when.share
+            read = {name: self._carried(stage, stage.when, tests, share, name, origin) for name, origin in read.items()}
+        else:
+            # Where one stage's data imply another's, the smaller share is exact; else it is an upper bound.
+            self.share[stage.name] = min(arriving, default=1.0)
+        self.origins.update({(stage.name, name): origin for name, origin in read.items()})
+        for op in graph.ops:
+            self._append(stage, self._renamed(stage, op))
+        for name, tensor in graph.tensors.items():
+            self.tensors.setdefault(self._name(stage, name), replace(tensor, name=self._name(stage, name)))
+
+    def _name(self, stage: Stage, tensor: str) -> str:
+        return self.origins.get((stage.name, tensor), f"{stage.name}/{tensor}")
+
+    def _renamed(self, stage: Stage, op: Op) -> Op:
+        return replace(
+            op,
+            name=f"{stage.name}/{op.name}",
+            inputs=tuple(self._name(stage, t) for t in op.inputs),
+            outputs=tuple(self._name(stage, t) for t in op.outputs),
+        )
+
+    def _append(self, stage: Stage, op: Op) -> None:
+        if op.name in self.stage_of:
+            raise ProblemError(f"{self._where(stage, 'name')}: two ops would be called {op.name!r}; rename the stage")
+        self.stage_of[op.name] = stage.name
+        self.ops.append(op)
+
+    def _read(self, stage: Stage, tensor: Tensor) -> str:
+        """Return the flow's name of what an input reads, after checking that it fits."""
+        written = stage.reads.get(tensor.name, f"{stage.name}/{tensor.name}")
+        origin, output = split_origin(written)
+        if self.flow.plain or not origin:
+            made = self.inputs.setdefault(written, replace(tensor, name=written))
+            self.tensors[written] = made
+            name = written
+        else:
+            name = self._output(f"{self._where(stage, 'reads')}.{tensor.name}", origin, output)
+            made = self.tensors[name]
+        if (made.dtype, made.shape) != (tensor.dtype, tensor.shape):
+            raise ProblemError(
+                f"{self._where(stage, 'reads')}.{tensor.name}: {written!r} is {made.dtype} {list(made.shape)}, but "
+                f"the model takes {tensor.dtype} {list(tensor.shape)}; put a stage between that converts it"
+            )
+        return name
+
+    def _output(self, where: str, stage: str, output: str) -> str:
+        graph = self.graphs[stage]
+        names = [tensor.name for tensor in graph.outputs]
+        if output not in names:
+            raise ProblemError(f"{where}: {graph.path} has no output {output!r}; {choices(output, names)}")
+        return self.origins.get((stage, output), f"{stage}/{output}")
+
+    def _tested(self, stage: Stage, when: When) -> str:
+        where = f"{self._where(stage, 'when')}.tensor"
+        name = self._output(where, *split_origin(when.tensor))
+        tensor = self.tensors[name]
+        count = math.prod(tensor.shape)
+        if tensor.dtype == "bfloat16":
+            raise ProblemError(f"{where}: {when.tensor!r} is bfloat16, which agents cannot read numbers of; cast it")
+        if when.element is None and count != 1:
+            raise ProblemError(
+                f"{where}: {when.tensor!r} has {count} numbers, shape {list(tensor.shape)}; say which with `element`"
+            )
+        if when.element is not None and when.element >= count:
+            raise ProblemError(
+                f"{self._where(stage, 'when')}.element: {when.element} is beyond {when.tensor!r}, which has {count} "
+                f"numbers, shape {list(tensor.shape)}"
+            )
+        return name
+
+    def _carried(self, stage: Stage, when: When, tests: str, share: float, tensor: str, origin: str) -> str:
+        """Add the condition between an input and what it reads; return the tensor that it makes."""
+        carried = self.tensors[origin]
+        makes = f"{stage.name}/{tensor}"
+        name = condition_op(stage.name, tensor)
+        self.tensors[makes] = replace(carried, name=makes)
+        self._append(
+            stage,
+            Op(
+                name=name,
+                type="Condition",
+                macs=0,
+                weights_bytes=0,
+                weights_id="",
+                inputs=tuple(dict.fromkeys((tests, origin))),
+                outputs=(makes,),
+                workspace_bytes=carried.bytes,
+            ),
+        )
+        tested, _ = split_origin(when.tensor)
+        self.conditions[name] = Condition(
+            name=name, when=when, tests=tests, tested=tested, carries=origin, makes=makes, share=share
+        )
+        return makes
+
+    def _share_of(self, tensor: str) -> float:
+        if tensor in self.inputs:
+            return 1.0
+        return self.share[split_origin(tensor)[0]]
+
+    def _outputs(self) -> list[str]:
+        if self.flow.outputs:
+            found = [
+                self._output(f"flow {self.flow.name!r}: outputs", *split_origin(output)) for output in self.flow.outputs
+            ]
+        else:
+            taken = {origin for stage in self.flow.stages for origin in stage.origins}
+            found = [
+                self.origins.get((stage, tensor.name), f"{stage}/{tensor.name}")
+                for stage, graph in self.graphs.items()
+                for tensor in graph.outputs
+                if f"{stage}/{tensor.name}" not in taken
+            ]
+        if not found:
+            raise ProblemError(
+                f"flow {self.flow.name!r}: every output is taken in by a stage, so the sink gets nothing; name what "
+                "it needs in `outputs`"
+            )
+        return list(dict.fromkeys(found))

@@ -1,0 +1,131 @@
+"""Reads an ONNX file as a ModelGraph; the file is never changed."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from placer.errors import ProblemError
+from placer.models.graph import DTYPE_BYTES, ModelGraph, Op, Tensor
+from placer.models.onnx_file import load_onnx
+from placer.models.onnx_fold import bind_inputs
+from placer.models.onnx_macs import count_macs, multiplies_integers
+from placer.models.onnx_shapes import Shaped, infer_shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from placer.models.onnx_nodes import OnnxNodes
+
+_NUMERIC = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+_NO_BINDINGS: Mapping[str, Sequence[int]] = MappingProxyType({})
+
+
+def read_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] = _NO_BINDINGS) -> ModelGraph:
+    """Read an ONNX model.
+
+    Parameters
+    ----------
+    path
+        The .onnx file.
+    inputs
+        Whole shapes for inputs with dynamic dimensions, by input name.
+
+    Raises
+    ------
+    ProblemError
+        The file is no usable model, a dimension stays open, or a tensor has no shape; the message names it.
+    """
+    where = str(path)
+    file_model, sha256 = load_onnx(path)
+    bound = bind_inputs(where, file_model, inputs)
+    model, nodes = bound.model, bound.nodes
+    shapes = infer_shapes(where, model, nodes, bound.input_shapes)
+
+    tensors: dict[str, Tensor] = {}
+
+    def tensor(name: str, whose: str) -> Tensor:
+        if name not in tensors:
+            try:
+                tensors[name] = Tensor.dense(name, *shapes[name])
+            except ProblemError as error:
+                raise ProblemError(f"{where}: {whose}: {error}") from error
+        return tensors[name]
+
+    model_inputs = tuple(tensor(value.name, "input") for value in nodes.inputs)
+    live = {value.name for value in model.graph.output} | {name for reads in nodes.reads for name in reads}
+    ops = []
+    for name, node, reads in zip(nodes.names, nodes.nodes, nodes.reads, strict=True):
+        constants = [used for used in reads if nodes.is_constant(used)]
+        taken = tuple(tensor(used, f"op {name!r}") for used in reads if not nodes.is_constant(used))
+        made = tuple(tensor(output, f"op {name!r}") for output in node.output if output in live)
+        weights = _stored(nodes, constants)
+        ops.append(
+            Op(
+                name=name,
+                type=node.op_type,
+                macs=count_macs(node, _of_node(node, reads, shapes), model),
+                weights_bytes=sum(_constant_bytes(nodes, shapes, constant) for constant in weights),
+                weights_id=f"{sha256[:16]}/{'+'.join(weights)}" if weights else "",
+                inputs=tuple(value.name for value in taken),
+                outputs=tuple(value.name for value in made),
+                workspace_bytes=sum(value.bytes for value in (*taken, *made)),
+            )
+        )
+    return ModelGraph(
+        name=Path(path).stem,
+        format="onnx",
+        path=where,
+        sha256=sha256,
+        numeric=_numeric(nodes, ops, shapes),
+        inputs=model_inputs,
+        outputs=tuple(tensor(value.name, "output") for value in model.graph.output),
+        ops=tuple(ops),
+        tensors=tensors,
+    )
+
+
+def _of_node(node: Any, reads: Sequence[str], shapes: Mapping[str, Shaped]) -> dict[str, Shaped]:
+    return {name: shapes[name] for name in (*reads, *node.output) if name in shapes}
+
+
+def _stored(nodes: OnnxNodes, constants: Sequence[str]) -> tuple[str, ...]:
+    """Replace constants that are dequantized by what the executor keeps of them: the integers."""
+    kept: dict[str, None] = {}
+    for name in constants:
+        maker = nodes.constant_nodes.get(name)
+        if maker is not None and maker.op_type == "DequantizeLinear":
+            kept.update(dict.fromkeys(filter(None, maker.input)))
+        else:
+            kept[name] = None
+    return tuple(kept)
+
+
+def _constant_bytes(nodes: OnnxNodes, shapes: Mapping[str, Shaped], name: str) -> int:
+    """Return the bytes of one constant, as the executor holds it after folding."""
+    if name in nodes.initializers:
+        tensor = nodes.initializers[name]
+        if tensor.HasField("raw_data"):
+            return len(tensor.raw_data)
+    shape, dtype = shapes.get(name, ((), "float32"))
+    return math.prod(shape) * DTYPE_BYTES.get(dtype, 1)
+
+
+def _numeric(nodes: OnnxNodes, ops: Sequence[Op], shapes: Mapping[str, Shaped]) -> str:
+    """Name the format in which most MACs are computed; without MACs, that of most of the bytes made."""
+    dequantized = {output for node in nodes.nodes if node.op_type == "DequantizeLinear" for output in node.output}
+    votes: Counter[str] = Counter()
+    for op, node in zip(ops, nodes.nodes, strict=True):
+        if multiplies_integers(node) or (op.macs and dequantized & set(node.input)):
+            dtype = "int8"
+        else:
+            dtype = shapes[op.outputs[0]][1]
+        votes[_NUMERIC.get(dtype, dtype)] += op.macs
+    if not any(votes.values()):
+        for op in ops:
+            dtype = shapes[op.outputs[0]][1]
+            votes[_NUMERIC.get(dtype, dtype)] += math.prod(shapes[op.outputs[0]][0]) * DTYPE_BYTES[dtype]
+    return max(sorted(votes), key=lambda numeric: votes[numeric])

@@ -1,0 +1,1 @@
+"""Plans, runs and explanations as tables and pictures; nothing here computes."""

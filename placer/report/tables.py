@@ -1,0 +1,266 @@
+"""Draws plans, runs and the catalog as tables for a terminal; computes nothing."""
+
+from __future__ import annotations
+
+from math import fsum
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from placer.build import CONDITION_MODE, is_endpoint
+from placer.deployment.messages import conditions_of
+from placer.objective import UNITS, per_inference
+from placer.pauses import pauses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from placer.deployment.compare import Row
+    from placer.pauses import Pause
+    from placer.plan import Plan
+    from profiles import Site
+
+_FLOWS = 20
+"""Flows whose segments are listed; the plan's file has them all."""
+
+_FIGURES = {
+    "measured": "measured on the device itself",
+    "fitted": "fitted to measurements that others published",
+    "spec": "of the maker's data sheet",
+    "declared": "declared in the site's file",
+    "given": "given by the problem",
+}
+
+_NOTICED = 1.05
+"""A latency is told when it is so many times the planned one."""
+_REASONS = 2
+"""Rules that a row of the baselines names at most; the plan's file has them all."""
+
+
+def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="")
+    numbers = set(right)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left")
+    return table
+
+
+def amount(value: float, unit: str) -> str:
+    """Write a quantity with an SI prefix and three to four digits: `56.7 mJ`."""
+    for factor, prefix in ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n")):
+        if abs(value) >= factor:
+            return f"{value / factor:.4g} {prefix}{unit}"
+    return f"0 {unit}" if value == 0 else f"{value:.3g} {unit}"
+
+
+def shown(value: float, unit: str) -> str:
+    """Write a value of any unit: with an SI prefix where the unit takes one."""
+    return amount(value, unit) if unit in ("s", "J", "W", "g", "g/s") else f"{value:.4g} {unit}".rstrip()
+
+
+def size(count: float) -> str:
+    """Write bytes with a decimal prefix: `602.1 kB`."""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= factor:
+            return f"{count / factor:.4g} {prefix}B"
+    return f"{count:.0f} B"
+
+
+def site_table(site: Site) -> Table:
+    """Draw the devices of a site."""
+    table = _table(
+        f"Site: {site.name}", "device", "tier", "zone", "sees", "idle", "on anyway", "profile", right=["idle"]
+    )
+    for d in site.devices:
+        zone = site.zone(d.zone)
+        table.add_row(
+            d.name,
+            d.tier,
+            f"{zone.name} ({zone.region})",
+            zone.sees,
+            amount(d.idle_w.value, "W"),
+            "yes" if d.always_on else "no",
+            d.profile.name,
+        )
+    return table
+
+
+def plan_tables(plan: Plan) -> list[Table]:
+    """Draw a plan: what runs where, who spends what, and how simpler placements compare."""
+    return [_segments(plan), _ledger(plan), _baselines(plan)]
+
+
+def verdict(plan: Plan) -> str:
+    """Say in a line what was found and how far it is proven."""
+    objective = plan.problem.objective
+    factor, unit = per_inference(plan.problem, objective)
+    value = shown(plan.objective * factor, unit)
+    if unit != UNITS[objective]:
+        total = shown(plan.objective, UNITS[objective])
+        value = f"{value} per inference ({total} at {plan.flows[0].rate_hz:g} per second)"
+    if plan.status == "optimal":
+        return (
+            f"Optimal: {value}; no placement within the rules does with less (proven within {max(plan.gap, 1e-9):.0e})."
+        )
+    return f"Feasible: {value}; at best {plan.gap:.2%} less is possible."
+
+
+def notes(plan: Plan) -> list[str]:
+    """Say what a reader of the tables might take for granted and should not."""
+    found = []
+    working = [op for f in plan.problem.flows for op in f.ops if not is_endpoint(op.name)]
+    able = {o.device for op in working for o in op.options if o.mode != CONDITION_MODE}
+    for device in plan.problem.devices:
+        if device.name not in able:
+            found.append(
+                f"Note: {device.name!r} can run none of the models: none of its modes computes in their numeric format."
+            )
+    if len(plan.flows) > 1:
+        found.append(
+            "Note: latencies are of each flow alone; caps on utilization keep other flows' queues away from it."
+        )
+    if len(plan.flows) > _FLOWS:
+        found.append(
+            f"Note: segments of the first {_FLOWS} of {len(plan.flows)} flows are listed; --output and --json have all."
+        )
+    found += [text for pause in pauses(plan, plan.flows[:_FLOWS]) if (text := _pause(plan, pause))]
+    used = {name for line in plan.ledger.marginal for name in line.origin.split(", ")}
+    if key := "; ".join(f"{name}: {words}" for name, words in _FIGURES.items() if name in used):
+        found.append(f"Figures are {key}. Run times include the start of the segment.")
+    return found
+
+
+def _pause(plan: Plan, pause: Pause) -> str:
+    """Say that a flow takes longer after pauses, where it does so noticeably."""
+    if pause.paused_s < _NOTICED * pause.planned_s:
+        return ""
+    flow = plan.flow(pause.flow)
+    late = flow.deadline_s is not None and pause.paused_s > flow.deadline_s
+    return (
+        f"Note: at {flow.rate_hz:g} a second TCP forgets between requests how much the links of flow {flow.name!r} "
+        f"bear: it then takes about {amount(pause.paused_s, 's')}, not {amount(pause.planned_s, 's')}"
+        + (f", which is beyond its deadline of {amount(flow.deadline_s or 0.0, 's')}; emulate it." if late else ".")
+    )
+
+
+def _segments(plan: Plan) -> Table:
+    table = _table(
+        "Plan", "flow", "device", "runs", "ops", "runs for", "starts", "then sends", right=["ops", "runs for", "starts"]
+    )
+    for flow in plan.flows[:_FLOWS]:
+        for s in sorted(flow.segments, key=lambda s: s.start_s):
+            own = set(s.ops)
+            sent = [t for t in flow.transfers if t.source == s.device and _producer(plan, flow.name, t.tensor) in own]
+            table.add_row(
+                flow.name,
+                s.device,
+                _runs(plan, flow.name, s.ops),
+                str(len(s.ops)),
+                amount(s.seconds, "s"),
+                f"+{amount(s.start_s, 's')}",
+                ", ".join(f"{size(t.bytes)} to {t.target} ({amount(t.seconds, 's')})" for t in sent) or "-",
+            )
+        limit = f" of {amount(flow.deadline_s, 's')}" if flow.deadline_s is not None else ""
+        table.add_row(
+            flow.name, "", "result at the sink", "", "", f"+{amount(flow.latency_s, 's')}{limit}", "", end_section=True
+        )
+    return table
+
+
+def _runs(plan: Plan, flow: str, ops: Sequence[str]) -> str:
+    """Name what a segment runs by its first and last op, of which stage if the flow has several, and its conditions."""
+    conditions = conditions_of(plan, flow)
+    inside = [op for op in ops if op not in conditions]
+    stages = sum(model.flow == flow for model in plan.models)
+    text = f"{inside[0].partition('/')[0]}: " if inside and stages > 1 else ""
+    text += " ... ".join(_short(op) for op in ([inside[0], inside[-1]] if len(inside) > 1 else inside))
+    return ", ".join(filter(None, [text, *(op for op in ops if op in conditions)]))
+
+
+def _producer(plan: Plan, flow: str, tensor: str) -> str:
+    problem_flow = next(f for f in plan.problem.flows if f.name == flow)
+    return next(t.producer for t in problem_flow.tensors if t.name == tensor)
+
+
+def _short(op: str) -> str:
+    return op.rpartition("/")[2]
+
+
+def _ledger(plan: Plan) -> Table:
+    single = len(plan.flows) == 1
+    rate_hz = plan.flows[0].rate_hz
+    unit = "J" if single and rate_hz > 0 else "W"
+    factor = 1 / rate_hz if unit == "J" else 1.0
+    title = "Joules per inference, above idle" if unit == "J" else "Average power of all flows, above idle"
+    table = _table(title, "kind", "where", unit, "figures", right=[unit])
+    spent: dict[tuple[str, str, str], list[float]] = {}
+    for line in plan.ledger.marginal:
+        where = " ".join(w for w in (line.link, f"({line.device})" if line.link and line.device else line.device) if w)
+        spent.setdefault((line.kind, where, line.origin), []).append(line.power_w)
+    for (kind, where, origin), watts in spent.items():
+        table.add_row(kind, where, amount(fsum(watts) * factor, unit), origin)
+    table.add_section()
+    table.add_row("total, marginal", "", amount(plan.ledger.marginal_w * factor, unit), "")
+    attributional = amount(plan.ledger.attributional_w * factor, unit)
+    table.add_row("total, attributional", "with its part of idle power", attributional, "")
+    return table
+
+
+def _baselines(plan: Plan) -> Table:
+    factor, unit = per_inference(plan.problem, plan.problem.objective)
+    column = unit or "cost"
+    table = _table(
+        "Against simpler placements",
+        "placement",
+        column,
+        "plan saves",
+        "latency",
+        "allowed",
+        right=[column, "plan saves", "latency"],
+    )
+    table.add_row(
+        "this plan",
+        shown(plan.objective * factor, unit),
+        "",
+        ", ".join(amount(f.latency_s, "s") for f in plan.flows[:3]),
+        "yes",
+        end_section=True,
+        style="bold",
+    )
+    for b in plan.baselines:
+        if b.objective is None:
+            table.add_row(b.name, "-", "-", "-", _refusal(b.broken))
+            continue
+        saved = f"{1 - plan.objective / b.objective:.1%}" if b.objective > 0 else "-"
+        table.add_row(
+            b.name,
+            shown(b.objective * factor, unit),
+            saved,
+            ", ".join(amount(x, "s") for x in b.latency_s[:3]),
+            _refusal(b.broken) if b.broken else "yes",
+        )
+    return table
+
+
+def _refusal(broken: Sequence[str]) -> str:
+    shown = "; ".join(broken[:_REASONS])
+    return f"no: {shown}" + (f"; and {len(broken) - _REASONS} more" if len(broken) > _REASONS else "")
+
+
+def run_table(rows: Sequence[Row]) -> Table:
+    """Draw measured next to planned and predicted times."""
+    rehearsed = any(r.predicted_s is not None for r in rows)
+    names = ["what", "name", "where", "carries", "planned"] + (["predicted here"] if rehearsed else [])
+    names += ["measured here", "p90"] + (["error"] if rehearsed else [])
+    count = sum(r.requests for r in rows if r.kind == "flow")
+    table = _table(f"Measured over {count} request{'s' if count != 1 else ''}", *names, right=names[3:])
+    for r in rows:
+        planned = "-" if r.planned_s is None else amount(r.planned_s, "s")
+        cells = [r.kind, r.name, r.where, size(r.bytes) if r.bytes else "", planned]
+        if rehearsed:
+            cells.append("-" if r.predicted_s is None else amount(r.predicted_s, "s"))
+        cells += [amount(r.measured_s, "s"), amount(r.measured_p90_s, "s")]
+        if rehearsed:
+            cells.append("-" if r.predicted_s is None else f"{(r.predicted_s - r.measured_s) / r.measured_s:+.0%}")
+        table.add_row(*cells)
+    return table

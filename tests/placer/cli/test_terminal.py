@@ -1,0 +1,47 @@
+"""Standard output belongs to the command alone, and says names as they are."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import msgspec
+import pytest
+
+from placer.cli.terminal import Terminal, require_folder, write_file
+from placer.errors import ProblemError
+
+
+class Point(msgspec.Struct):
+    x: float
+
+
+def test_json_is_one_document_whatever_it_is_made_of():
+    for value, wanted in [({"a": [1]}, {"a": [1]}), (Point(0.5), {"x": 0.5}), (b'{"b": 2}\n\n', {"b": 2})]:
+        out = io.StringIO()
+        Terminal(out).json(value)
+        assert json.loads(out.getvalue()) == wanted
+        assert out.getvalue().endswith("}\n")
+
+
+@pytest.mark.parametrize("text", ["[red]plan[/red].json", "conv[0]", ":smile:", "[/]", "a [link=x]b"])
+def test_text_is_no_markup(text):
+    out = io.StringIO()
+    terminal = Terminal(out)
+    terminal.show(text)
+    with terminal:
+        terminal.progress(text)
+    assert out.getvalue() == text + "\n"
+
+
+def test_files_are_refused_before_and_when_they_are_written(tmp_path):
+    require_folder(None, tmp_path / "new.json")
+    write_file(tmp_path / "new.json", b"1")
+    assert (tmp_path / "new.json").read_bytes() == b"1"
+    for path in (tmp_path, tmp_path / "absent" / "new.json", tmp_path / "new.json" / "newer.json"):
+        with pytest.raises(ProblemError, match="cannot be written"):
+            require_folder(None, path)
+        with pytest.raises(ProblemError, match="cannot be written"):
+            write_file(path, b"1")
+    with pytest.raises(ProblemError, match="cannot be written: File name too long; give another path"):
+        write_file(tmp_path / ("x" * 300), b"1")

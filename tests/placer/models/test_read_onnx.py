@@ -1,0 +1,121 @@
+import onnx
+import pytest
+
+from placer.demo_data import INPUT_NAME, INPUT_SHAPE, MODEL
+from placer.errors import ProblemError
+from placer.models.read_onnx import read_onnx
+
+HEAD = '<ir_version: 8, opset_import: ["" : 17]> g '
+
+
+@pytest.mark.parametrize(
+    ("name", "ops", "macs", "weights_bytes"),
+    [
+        # 4.1 G multiply-adds, 25.6 M parameters: torchvision's table for ResNet-50 at 224 x 224.
+        ("resnet50", 176, 4_089_184_256, 102_440_624),
+        # 0.35 G, 1.24 M parameters: torchvision's for SqueezeNet 1.1.
+        ("squeezenet", 66, 349_151_936, 4_941_984),
+        # 2.83 G, 8.0 M parameters: torchvision's for DenseNet-121.
+        ("densenet121", 668, 2_834_161_664, 32_584_608),
+    ],
+)
+def test_real_models_have_the_published_macs_and_weights(zoo, name, ops, macs, weights_bytes):
+    graph = read_onnx(zoo(name))
+    assert len(graph.ops) == ops
+    assert graph.macs == macs
+    assert sum(op.weights_bytes for op in graph.ops) == weights_bytes
+    assert graph.numeric == "fp32"
+
+
+def test_the_demo_model():
+    graph = read_onnx(str(MODEL), {INPUT_NAME: INPUT_SHAPE})
+    assert (len(graph.ops), graph.macs, graph.name, graph.format) == (112, 154_425_600, "orientation", "onnx")
+    assert graph.outputs[0].shape == (1, 4)
+    assert graph.tensors["p2o.pd_op.hardswish.0.0"].bytes == 16 * 112 * 112 * 4
+    assert "Shape" not in {op.type for op in graph.ops}
+
+
+def test_reading_changes_nothing_and_repeats(each_small):
+    before = each_small.read_bytes()
+    bindings = {"x": [4, 3]} if each_small.stem == "shape_chain" else {}
+    first, second = read_onnx(each_small, bindings), read_onnx(str(each_small), bindings)
+    assert first == second
+    assert each_small.read_bytes() == before
+
+
+def test_constants_are_no_ops_and_no_inputs(small):
+    graph = read_onnx(small("constant_nodes"))
+    assert [op.name for op in graph.ops] == ["a", "b", "x_again", "d", "y"]
+    assert graph.ops[0].inputs == ("x",)
+    assert graph.ops[0].weights_bytes == 12
+    assert [tensor.name for tensor in read_onnx(small("old_ir")).inputs] == ["x"]
+
+
+def test_shared_weights_have_one_id(small):
+    first, second, _ = read_onnx(small("old_ir")).ops
+    assert first.weights_id == second.weights_id != ""
+    assert read_onnx(small("qdq")).ops[2].weights_id != first.weights_id
+
+
+def test_captured_values_are_inputs(small):
+    branch = read_onnx(small("if_captures")).ops[1]
+    assert branch.inputs == ("flag", "shifted", "x")
+    assert branch.weights_bytes == 48
+    loop = read_onnx(small("loop")).ops[1]
+    assert (loop.type, loop.inputs) == ("Loop", ("start",))
+
+
+def test_integers_stay_integers_at_a_quantized_boundary(small):
+    graph = read_onnx(small("qdq"))
+    assert graph.numeric == "int8"
+    assert graph.tensors["x_q"].bytes == 4
+    matmul = next(op for op in graph.ops if op.type == "MatMul")
+    assert matmul.weights_bytes == 8 + 4 + 1  # int8 weights, a float scale, an int8 zero point
+
+
+def test_questions_for_shapes_are_answered_at_once(small):
+    graph = read_onnx(small("shape_chain"), {"x": [4, 3]})
+    assert [op.type for op in graph.ops] == ["Relu", "Reshape", "Mul"]
+
+
+def test_dead_nodes_are_left_out_and_constant_outputs_stay(small):
+    assert [op.name for op in read_onnx(small("dead_branch")).ops] == ["y"]
+    graph = read_onnx(small("constant_output"))
+    assert graph.ops[0].inputs == ()
+    assert graph.producer("c") == graph.ops[0]
+    assert [tensor.name for tensor in read_onnx(small("passed_through")).outputs] == ["y", "kept"]
+
+
+def test_names_are_made_unique(small, tmp_path):
+    model = onnx.load(small("constant_nodes"))
+    for node in model.graph.node:
+        node.name = "same"
+    onnx.save(model, tmp_path / "m.onnx")
+    assert [op.name for op in read_onnx(tmp_path / "m.onnx").ops] == ["same", "same#2", "same#3", "same#4", "same#5"]
+
+
+def test_unsorted_nodes_are_sorted(small, tmp_path):
+    model = onnx.load(small("old_ir"))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(nodes))
+    onnx.save(model, tmp_path / "m.onnx")
+    assert [op.name for op in read_onnx(tmp_path / "m.onnx").ops] == ["a", "b", "y"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("(float[2] x) => (float[2] y) { a = Add (x, b)  b = Neg (a)  y = Neg (b) }",
+         "the graph has a cycle; the Add node 'a' waits for its own result"),
+        ("(float[2] x) => (float[2] y) { y = Add (x, ghost) }", "reads 'ghost', which nothing in the model makes"),
+        ("(float[2] x) => (float[2] y) { y = Neg (x)  y = Relu (x) }", "'y' is made twice"),
+        ("(float[2] x) => (float[2] x) { y = Neg (x) }", "there is nothing to place"),
+        ("(float[2] x) => (float[2] y) { }", "no nodes; there is nothing to place"),
+        ("(float[2] x) => (float[2] y, float[2] w) <float[2] w = {1, 2}> { y = Add (x, w) }",
+         "the output 'w' is a constant of the file"),
+    ],
+)  # fmt: skip
+def test_graphs_that_cannot_be_placed_are_refused(small, body, message):
+    with pytest.raises(ProblemError, match=message):
+        read_onnx(small(HEAD + body))
