@@ -80,7 +80,7 @@ def test_slow_readers_keep_nobody_waiting(agents):
         for _ in range(8):
             stub = Stub(stack.enter_context(open_channel(wire.address, 8 << 20)), INFERENCE_SERVICE)
             # Each asks for far more than any buffer on the way takes.
-            streams.append(stub.ModelStreamInfer(iter([message] * 30), timeout=15))
+            streams.append(stub.ModelStreamInfer(iter([message] * 1000), timeout=15))
             next(streams[-1])
         wire.cut("hang")
         for _ in range(3):
