@@ -31,13 +31,14 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from placer.certs import issue, make_authority
-from runtimes.assignment import Assignment, FlowSpec, SegmentSpec, TensorSpec
+from runtimes.assignment import Assignment
 from runtimes.channel import open_channel, server_options
 from runtimes.client import AgentClient
 from runtimes.local import LocalAgents
 from runtimes.malloc import keep_large_blocks
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
+from runtimes.specs import FlowSpec, SegmentSpec, TensorSpec
 from runtimes.tls import CredentialFiles, Credentials
 
 if TYPE_CHECKING:

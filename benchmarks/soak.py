@@ -31,11 +31,12 @@ from placer.errors import DeployError
 from placer.models.cut import cut
 from placer.models.onnx_run import open_session
 from placer.planning import read_model
-from runtimes.assignment import Assignment, FlowSpec, Route, SegmentSpec, TensorSpec
+from runtimes.assignment import Assignment
 from runtimes.client import AgentClient
 from runtimes.datatypes import datatype_of
 from runtimes.errors import AgentError
 from runtimes.local import LocalAgents
+from runtimes.specs import FlowSpec, Route, SegmentSpec, TensorSpec
 from tests.runtimes.proxy import Proxy
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 import msgspec
 
-from runtimes.assignment import Assignment, TensorSpec, encode_assignment
+from runtimes.assignment import Assignment, encode_assignment
 from runtimes.connection import Connection
 from runtimes.convert import NOT_TAKEN, decode, encode
 from runtimes.datatypes import datatype_of
@@ -17,6 +17,7 @@ from runtimes.observation import Observation
 from runtimes.probe import LONGEST_S, LinkProbe
 from runtimes.protos import agent_pb2, open_inference_grpc_pb2
 from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, Stub
+from runtimes.specs import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -18,7 +18,7 @@ from runtimes.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from runtimes.assignment import TensorSpec
+    from runtimes.specs import TensorSpec
     from runtimes.wire import Buffer
 
     Array = np.ndarray[Any, np.dtype[Any]]

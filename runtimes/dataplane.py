@@ -18,7 +18,6 @@ from runtimes.wire import Packed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from runtimes.assignment import FlowSpec, SegmentSpec, TensorSpec
     from runtimes.convert import Array
     from runtimes.epochs import Epochs
     from runtimes.identity import Identity
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from runtimes.record import Recorder
     from runtimes.relay import Relay
     from runtimes.source import Source
+    from runtimes.specs import FlowSpec, SegmentSpec, TensorSpec
     from runtimes.trace import TraceContext
 
 # The time of a request whose client and flow name none.

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runtimes.assignment import Assignment, ConditionSpec, FlowSpec, Route, TensorSpec
+    from runtimes.assignment import Assignment
     from runtimes.session import Session
+    from runtimes.specs import ConditionSpec, FlowSpec, Route, TensorSpec
 
 
 class LoadedPlan:

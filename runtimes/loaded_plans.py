@@ -12,8 +12,9 @@ from runtimes.loaded import LoadedPlan
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from runtimes.assignment import Assignment, SegmentSpec
+    from runtimes.assignment import Assignment
     from runtimes.session import Session
+    from runtimes.specs import SegmentSpec
     from runtimes.store import BlobStore
 
 # How long a fallback that was not kept loaded may take to load.

@@ -12,9 +12,9 @@ from runtimes.session import open_session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runtimes.assignment import SegmentSpec
     from runtimes.isolation.limits import Limits
     from runtimes.session import Session
+    from runtimes.specs import SegmentSpec
     from runtimes.store import BlobStore
 
 

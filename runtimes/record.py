@@ -14,7 +14,6 @@ from runtimes.trace import begin_trace
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runtimes.assignment import Route, SegmentSpec
     from runtimes.convert import Array
     from runtimes.errors import AgentError
     from runtimes.loaded import LoadedPlan
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from runtimes.observation import Journal
     from runtimes.processor import Timing
     from runtimes.runs import Run
+    from runtimes.specs import Route, SegmentSpec
     from runtimes.trace import TraceContext, Tracer
 
 _LOG = logging.getLogger(__name__)

@@ -25,7 +25,6 @@ from runtimes.wire import Packed
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from runtimes.assignment import Route
     from runtimes.convert import Array
     from runtimes.loaded import LoadedPlan
     from runtimes.peers import Peers
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from runtimes.results import ResultStore
     from runtimes.runs import Run
     from runtimes.session import Session
+    from runtimes.specs import Route
     from runtimes.trace import TraceContext
 
 _LOG = logging.getLogger(__name__)

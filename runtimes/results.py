@@ -13,8 +13,8 @@ from runtimes.errors import Exhausted, UnknownName
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runtimes.assignment import FlowSpec
     from runtimes.convert import Array
+    from runtimes.specs import FlowSpec
 
 
 @dataclass(slots=True, eq=False)

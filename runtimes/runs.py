@@ -13,10 +13,10 @@ from runtimes.once import Once
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from runtimes.assignment import FlowSpec
     from runtimes.convert import Array
     from runtimes.loaded import LoadedPlan
     from runtimes.session import Session
+    from runtimes.specs import FlowSpec
     from runtimes.trace import TraceContext
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from runtimes.assignment import TensorSpec
     from runtimes.dataplane import DataPlane
+    from runtimes.specs import TensorSpec
 
 
 CODECS = {"ModelInfer": Codec(read=read_request, write=write_reply), "ModelStreamInfer": Codec(read=read_request)}

@@ -13,8 +13,8 @@ from runtimes.errors import BadManifest, Failed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runtimes.assignment import SegmentSpec, TensorSpec
     from runtimes.convert import Array
+    from runtimes.specs import SegmentSpec, TensorSpec
 
     # Datatype and dimensions of each port; an open dimension is anything but a number.
     Ports = Mapping[str, tuple[str, Sequence[Any]]]

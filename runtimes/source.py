@@ -17,7 +17,6 @@ from runtimes.relay import located, peer_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runtimes.assignment import FlowSpec, SegmentSpec
     from runtimes.convert import Array
     from runtimes.loaded import LoadedPlan
     from runtimes.peers import Peers
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from runtimes.record import Recorder
     from runtimes.relay import Relay
     from runtimes.runs import Run
+    from runtimes.specs import FlowSpec, SegmentSpec
     from runtimes.trace import TraceContext
     from runtimes.variants import Variants
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from onnx import TensorProto, helper
 
 from placer.deployment.deployment import Deployment
-from runtimes.assignment import Assignment, FlowSpec, Route, SegmentSpec, TensorSpec
+from runtimes.assignment import Assignment
+from runtimes.specs import FlowSpec, Route, SegmentSpec, TensorSpec
 
 MAX_MESSAGE_BYTES = 32 << 20
 FLOW = "bench"

@@ -16,8 +16,9 @@ from placer.errors import ProblemError
 from placer.models.cut import cut
 from placer.planning import read_flow
 from profiles import Flow, Stage
-from runtimes.assignment import Assignment, ConditionSpec, FlowSpec, Route, SegmentSpec, TensorSpec
+from runtimes.assignment import Assignment
 from runtimes.datatypes import datatype_of
+from runtimes.specs import ConditionSpec, FlowSpec, Route, SegmentSpec, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from placer.errors import DeployError, RunError
-from runtimes.assignment import Arrival
 from runtimes.client import AgentClient
 from runtimes.errors import AgentError, BadBlob, BadCredentials, WrongState
+from runtimes.specs import Arrival
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from placer.deployment.deployment import Deployment
-    from runtimes.assignment import Assignment, FlowSpec
+    from runtimes.assignment import Assignment
     from runtimes.client import AgentStatus
     from runtimes.convert import Array
     from runtimes.observation import Observation
+    from runtimes.specs import FlowSpec
     from runtimes.tls import Credentials
 
     # Told the device and what is being done there.

@@ -13,7 +13,8 @@ from placer.errors import DeployError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runtimes.assignment import Assignment, FlowSpec
+    from runtimes.assignment import Assignment
+    from runtimes.specs import FlowSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from runtimes.datatypes import datatype_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runtimes.assignment import TensorSpec
+    from runtimes.specs import TensorSpec
 
 Array = npt.NDArray[Any]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from placer.deployment.deployment import Deployment
     from placer.evaluate import FlowResult
     from placer.plan import FlowPlan, Plan
-    from runtimes.assignment import SegmentSpec, TensorSpec
+    from runtimes.specs import SegmentSpec, TensorSpec
 
 _RUNS = 15
 _WARM_UP_RUNS = 3

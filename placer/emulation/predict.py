@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from placer.emulation.topology import Topology
     from placer.plan import FlowPlan, Plan
     from placer.segments import Layout
-    from runtimes.assignment import FlowSpec, TensorSpec
+    from runtimes.specs import FlowSpec, TensorSpec
 
     # Of X in bytes and the path: the window that a message finds.
     Window = Callable[[float, Path], float]

@@ -17,9 +17,10 @@ import numpy as np
 from placer.errors import MeasureError, ProblemError
 from placer.models.cut import cut
 from placer.models.onnx_run import synthetic_inputs
-from runtimes.assignment import Assignment, FlowSpec, SegmentSpec, TensorSpec
+from runtimes.assignment import Assignment
 from runtimes.datatypes import datatype_of
 from runtimes.errors import AgentError, Unreachable
+from runtimes.specs import FlowSpec, SegmentSpec, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

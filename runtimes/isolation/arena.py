@@ -21,8 +21,8 @@ from runtimes.errors import AgentError, BadRequest, Failed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runtimes.assignment import SegmentSpec, TensorSpec
     from runtimes.convert import Array
+    from runtimes.specs import SegmentSpec, TensorSpec
 
 # A cache line, which is also what vector instructions ask for.
 _ALIGNMENT = 64

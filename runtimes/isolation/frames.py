@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from runtimes.assignment import SegmentSpec  # noqa: TC001  msgspec reads the annotations
 from runtimes.isolation.limits import Limits  # noqa: TC001
+from runtimes.specs import SegmentSpec  # noqa: TC001  msgspec reads the annotations
 
 if TYPE_CHECKING:
     import socket

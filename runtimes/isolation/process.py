@@ -21,9 +21,9 @@ from runtimes.spawn import python_module
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runtimes.assignment import SegmentSpec
     from runtimes.convert import Array
     from runtimes.isolation.limits import Limits
+    from runtimes.specs import SegmentSpec
 
 # ONNX Runtime stops between two ops, as a rule well within this; whoever waits is answered then in any case.
 _OBEY_S = 0.02

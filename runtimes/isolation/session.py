@@ -15,9 +15,9 @@ from runtimes.isolation.process import SegmentProcess
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runtimes.assignment import SegmentSpec
     from runtimes.convert import Array
     from runtimes.isolation.limits import Limits
+    from runtimes.specs import SegmentSpec
 
 _LOG = logging.getLogger(__name__)
 # The first new start waits so long, each further one twice that, up to the most. Whoever serves longer than the most

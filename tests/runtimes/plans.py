@@ -12,7 +12,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from placer.deployment.deployment import Deployment
-from runtimes.assignment import Assignment, ConditionSpec, Fallback, FlowSpec, Route, SegmentSpec, TensorSpec
+from runtimes.assignment import Assignment, Fallback
+from runtimes.specs import ConditionSpec, FlowSpec, Route, SegmentSpec, TensorSpec
 
 SHAPE = (1, 4)
 

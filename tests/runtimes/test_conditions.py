@@ -11,12 +11,13 @@ import pytest
 import tritonclient.grpc as triton
 
 from placer.deployment.deploy import deploy, next_epoch, run
-from runtimes.assignment import ConditionSpec, decode_assignment, encode_assignment
+from runtimes.assignment import decode_assignment, encode_assignment
 from runtimes.channel import open_channel
 from runtimes.client import AgentClient
 from runtimes.errors import BadManifest
 from runtimes.hop import Hop, read_hop, write_hop
 from runtimes.rpc import INFERENCE_SERVICE, Stub
+from runtimes.specs import ConditionSpec
 from tests.runtimes.plans import Step, plan, tensor
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from placer.deployment.deploy import deploy, next_epoch, run
 from placer.deployment.deployment import Deployment
-from runtimes.assignment import Assignment, FlowSpec, Route, TensorSpec
+from runtimes.assignment import Assignment
 from runtimes.channel import open_channel
 from runtimes.client import AgentClient
 from runtimes.convert import encode
@@ -19,6 +19,7 @@ from runtimes.errors import DeadlineExceeded, Failed, UnknownName, WrongState
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
 from runtimes.session import open_session
+from runtimes.specs import FlowSpec, Route, TensorSpec
 from tests.runtimes.plans import BRANCHING, Step, branching_result, failing_on_ones, plan, sample, tensor, with_model
 from tests.runtimes.test_session import BASIC_PITCH, segment
 

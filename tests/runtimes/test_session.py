@@ -12,9 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from runtimes.assignment import SegmentSpec, TensorSpec
 from runtimes.errors import BadManifest, DeadlineExceeded
 from runtimes.session import open_session
+from runtimes.specs import SegmentSpec, TensorSpec
 from tests.runtimes.plans import endless, operator_model, tensor
 
 BASIC_PITCH = Path(__file__).parent.parent / "data" / "basic_pitch.tflite"

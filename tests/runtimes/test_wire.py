@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimes import wire
-from runtimes.assignment import TensorSpec
 from runtimes.convert import decode, lay_out
 from runtimes.protos import open_inference_grpc_pb2 as oip
+from runtimes.specs import TensorSpec
 from runtimes.wire import Packed, read_request, write_reply, write_request
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from placer.deployment.feeds import encode_outputs, read_feeds
 from placer.errors import ProblemError
-from runtimes.assignment import TensorSpec
+from runtimes.specs import TensorSpec
 
 A = TensorSpec(name="a", port="a", dtype="FP32", shape=(2,))
 B = TensorSpec(name="b", port="b", dtype="INT64", shape=(1, 3))

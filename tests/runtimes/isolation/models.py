@@ -9,9 +9,9 @@ import time
 import numpy as np
 from onnx import TensorProto, helper
 
-from runtimes.assignment import SegmentSpec, TensorSpec
 from runtimes.isolation.limits import Limits
 from runtimes.isolation.session import IsolatedSession
+from runtimes.specs import SegmentSpec, TensorSpec
 from tests.runtimes.plans import operator_model, tensor
 from tests.runtimes.test_session import segment
 

@@ -17,7 +17,7 @@ from tests.runtimes.plans import tensor
 from tests.runtimes.test_session import segment
 
 if TYPE_CHECKING:
-    from runtimes.assignment import TensorSpec
+    from runtimes.specs import TensorSpec
 
 
 @st.composite

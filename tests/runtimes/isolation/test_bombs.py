@@ -11,9 +11,9 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper
 
-from runtimes.assignment import TensorSpec
 from runtimes.errors import AgentError, BadRequest, DeadlineExceeded, Exhausted, Failed
 from runtimes.isolation.limits import Limits
+from runtimes.specs import TensorSpec
 from tests.runtimes.isolation.models import Opened, doubling_functions, endless_from, graph_model
 from tests.runtimes.plans import tensor
 from tests.runtimes.test_session import BASIC_PITCH, segment

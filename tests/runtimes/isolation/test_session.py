@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from runtimes.assignment import TensorSpec
 from runtimes.errors import BadRequest, DeadlineExceeded, Exhausted, Failed, Unreachable
 from runtimes.isolation import process
 from runtimes.isolation.frames import STOP
 from runtimes.isolation.limits import Limits
 from runtimes.session import open_session
+from runtimes.specs import TensorSpec
 from tests.runtimes.isolation.models import LIMITS, NEG, NEG_SPEC, ONES, ZEROS, Opened, endless_from, greedy
 from tests.runtimes.plans import tensor
 from tests.runtimes.test_session import BASIC_PITCH, segment
