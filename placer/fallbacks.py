@@ -163,7 +163,12 @@ def _passes(flow: FlowPlan, lost: tuple[str, ...]) -> bool:
 
 
 def _bound_to(flow: Flow, lost: tuple[str, ...]) -> str:
-    """Say why a flow cannot do without a device: one of its ops runs nowhere else, its source for one."""
+    """Say why a flow cannot do without a device: one of its ops runs nowhere else, its source for one.
+
+    A lost link binds no op: both of its ends are there.
+    """
+    if len(lost) > 1:
+        return ""
     for op in flow.ops:
         if {option.device for option in op.options} == set(lost):
             words = {SOURCE: "its data arise", SINK: "its result is needed"}

@@ -133,6 +133,22 @@ def _uses(index, position, choice, result, lost) -> bool:
     return any({names[x.source], names[x.target]} == set(lost) for x in result.layout.transfers)
 
 
+def test_two_devices_that_lose_their_only_link_are_both_there():
+    home = {"camera": 0.3, "box": 0.1}
+    whole = problem(flow("look", sink="camera", home=home))
+    pair = msgspec.structs.replace(
+        whole,
+        devices=whole.devices[:2],
+        links=tuple(link for link in whole.links if {link.source, link.target} == {"camera", "box"}),
+    )
+    plan = add_fallbacks(solve(pair))
+    assert plan.flows[0].assignment["m/op"][0] == "box"
+    assert places(plan, ("camera", "box")) == places(plan, ("box",)) == {"look": "camera"}
+    assert [(f.lost, u.reason) for f in plan.fallbacks for u in f.unserved] == [
+        (("camera",), "its data arise on 'camera'")
+    ]
+
+
 def test_a_variant_is_a_plan_of_the_flows_that_change():
     hear = flow("hear", sink="far", home={"gpu": 0.1, "far": 0.5})
     plan = add_fallbacks(solve(problem(flow("look", sink="far"), hear)))
