@@ -70,7 +70,7 @@ def plan_command(
     from profiles import read_site
 
     terminal: Terminal = context.obj
-    require_folder(output, dump_problem, picture)
+    require_folder(output, dump_problem, picture, inputs=[site])
     with terminal:
         whole = read_site(site)
         if not whole.flows:
@@ -129,7 +129,7 @@ def solve_command(
     from placer.solver.find import find
 
     terminal: Terminal = context.obj
-    require_folder(output)
+    require_folder(output, inputs=[problem])
     with terminal:
         index = ProblemIndex(read_problem(problem))
         outcome: Outcome = find(

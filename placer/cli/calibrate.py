@@ -53,7 +53,7 @@ def calibrate_command(
     terminal: Terminal = context.obj
     if observations is not None and agent:
         raise ProblemError("--observations says what was measured, so --agent says nothing; give one of the two")
-    require_folder(output)
+    require_folder(output, inputs=[site, plan, observations, authority, certificate, key])
     with terminal:
         whole, given = read_plan(plan), read_site(site)
         if observations is not None:
@@ -101,7 +101,7 @@ def replan_command(
     from profiles import read_site
 
     terminal: Terminal = context.obj
-    require_folder(output)
+    require_folder(output, inputs=[site, plan])
     with terminal:
         result = replan(
             read_site(site), read_plan(plan), time_limit_s=time_limit, gap=gap, seed=seed, progress=terminal.progress

@@ -52,7 +52,7 @@ def emulate_command(
     from profiles import read_site
 
     terminal: Terminal = context.obj
-    require_folder(output)
+    require_folder(output, inputs=[site, plan, *(Path(item.rpartition("=")[2]) for item in inputs or ())])
     with terminal:
         cuts = tuple(_cut(text) for text in cut or ())
         whole = read_plan(plan)

@@ -71,7 +71,7 @@ def pareto_command(
     from placer.why.pareto import pareto
 
     terminal: Terminal = context.obj
-    require_folder(picture)
+    require_folder(picture, inputs=[what])
     one, other = _objective(first, "--first"), _objective(second, "--second")
     with terminal:
         problem, built = _posed(what, (one, other), terminal)

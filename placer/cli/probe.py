@@ -56,7 +56,7 @@ def probe_command(
     from profiles.profile_file import encode_profile
 
     terminal: Terminal = context.obj
-    require_folder(save)
+    require_folder(save, inputs=[authority, certificate, key])
     with terminal:
         start, target = _ends(ends_given)
         base, paying = _energy(like, ends, save)

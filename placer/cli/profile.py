@@ -74,7 +74,8 @@ def profile_command(
     from runtimes.server import available_threads
 
     terminal: Terminal = context.obj
-    require_folder(save)
+    log = Path(meter.removeprefix("replay:")) if meter and meter.startswith("replay:") else None
+    require_folder(save, inputs=[*models, log, authority, certificate, key])
     counts = sorted(set(threads or [1]))
     if agent is None and counts[-1] > available_threads():
         raise ProblemError(f"--threads {counts[-1]}: this machine gives {available_threads()}; give at most so many")

@@ -50,7 +50,9 @@ def run_command(
     if local and agent:
         raise ProblemError("--local starts agents of its own, so --agent says nothing; give one of the two")
     terminal: Terminal = context.obj
-    require_folder(output)
+    require_folder(
+        output, inputs=[plan, *(Path(item.rpartition("=")[2]) for item in inputs), authority, certificate, key]
+    )
     with terminal:
         # Agents of this machine's own listen on loopback, without certificates.
         credentials = None if local else read_credentials(authority, certificate, key)

@@ -12,6 +12,7 @@ from rich.console import Console
 from placer.errors import ProblemError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
 
@@ -32,14 +33,15 @@ def private_stdout() -> TextIO:
     return own
 
 
-def require_folder(*paths: Path | None) -> None:
-    """Refuse files that could not be written, before the work for them is done.
+def require_folder(*paths: Path | None, inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse files that could not be written, or that the command reads, before the work for them is done.
 
     Raises
     ------
     ProblemError
-        The folder of one does not exist, or it is a folder itself.
+        The folder of one does not exist, it is a folder itself, or it is one of the inputs, by whatever name.
     """
+    read = [path for path in inputs if path is not None]
     for path in filter(None, paths):
         try:
             fits = path.parent.is_dir() and not path.is_dir()
@@ -47,6 +49,16 @@ def require_folder(*paths: Path | None) -> None:
             raise ProblemError(f"{path}: cannot be written: {error.strerror}; give another path") from None
         if not fits:
             raise ProblemError(f"{path}: cannot be written; give a file in a folder that exists")
+        if any(_same(path, other) for other in read):
+            raise ProblemError(f"{path}: would overwrite its input; give another path")
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Say whether two paths lead to one file; a file that is not there is no other's."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 def write_file(path: Path, data: bytes) -> None:

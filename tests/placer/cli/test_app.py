@@ -191,6 +191,37 @@ def test_arguments_of_run_and_deploy_are_checked_before_any_agent_is_asked(comma
         assert words in err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan", "FILE", "-o", "FILE"],
+        ["plan", "FILE", "--dump-problem", "FILE"],
+        ["plan", "FILE", "--picture", "FILE"],
+        ["solve", "FILE", "-o", "FILE"],
+        ["pareto", "FILE", "--picture", "FILE"],
+        ["calibrate", "site.yaml", "FILE", "-o", "FILE"],
+        ["calibrate", "FILE", "model.onnx", "-o", "FILE"],
+        ["calibrate", "site.yaml", "model.onnx", "--observations", "FILE", "-o", "FILE"],
+        ["replan", "site.yaml", "FILE", "-o", "FILE"],
+        ["replan", "FILE", "model.onnx", "-o", "FILE"],
+        ["emulate", "site.yaml", "FILE", "-o", "FILE"],
+        ["emulate", "site.yaml", "model.onnx", "--input", "x=FILE", "-o", "FILE"],
+        ["run", "FILE", "--input", "x.npy", "-o", "FILE"],
+        ["run", "model.onnx", "--input", "x=FILE", "-o", "FILE"],
+        ["profile", "model.onnx", "FILE", "--save", "FILE"],
+        ["profile", "model.onnx", "--meter", "replay:FILE", "--save", "FILE"],
+        ["probe", "127.0.0.1:1", "--key", "FILE", "--save", "FILE"],
+    ],
+)
+def test_no_command_overwrites_what_it_reads(command, tmp_path, arguments):
+    (tmp_path / "mine.yaml").write_text("mine")
+    given = arguments[:-1]
+    code, out, err = command(*(a.replace("FILE", "mine.yaml") for a in given), "./mine.yaml")
+    assert (code, out) == (2, "")
+    assert err == "error: mine.yaml: would overwrite its input; give another path\n"
+    assert (tmp_path / "mine.yaml").read_text() == "mine"
+
+
 def test_a_full_disk_is_no_bug(command):
     with open("/dev/full", "w") as full:
         own = os.dup(1)

@@ -45,3 +45,14 @@ def test_files_are_refused_before_and_when_they_are_written(tmp_path):
             write_file(path, b"1")
     with pytest.raises(ProblemError, match="cannot be written: File name too long; give another path"):
         write_file(tmp_path / ("x" * 300), b"1")
+
+
+def test_a_file_that_is_read_is_not_written(tmp_path):
+    given = tmp_path / "given.json"
+    given.write_bytes(b"1")
+    (tmp_path / "link.json").symlink_to(given)
+    (tmp_path / "hard.json").hardlink_to(given)
+    for path in (given, tmp_path / ".." / tmp_path.name / "given.json", tmp_path / "link.json", tmp_path / "hard.json"):
+        with pytest.raises(ProblemError, match=r"json: would overwrite its input; give another path"):
+            require_folder(None, path, inputs=[None, tmp_path / "absent.json", given])
+    require_folder(tmp_path / "new.json", inputs=[None, tmp_path / "absent.json", given])
