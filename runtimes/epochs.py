@@ -63,7 +63,13 @@ class Epochs:
         """Why the plan that was active before a restart does not serve; empty where all is well."""
 
     def restore(self) -> None:
-        """Serve again what was active before a restart; ``trouble`` says why, where that cannot be."""
+        """Serve again what was active before a restart; ``trouble`` says why, where that cannot be.
+
+        Raises
+        ------
+        AgentError
+            If the store is another device's.
+        """
         try:
             plans = self._state.read()
         except WrongState as error:
@@ -72,6 +78,11 @@ class Epochs:
             return
         if plans is None:
             return
+        if plans.active.device != self.device:
+            raise AgentError(
+                f"{self._state.path} is of device {plans.active.device!r}, this agent is {self.device!r}; "
+                f"give it a --store of its own, or start it with --name {plans.active.device}"
+            )
         with self._lock:
             # Whether it can be loaded or not: what is behind it stays refused.
             self._active = plans.active.epoch

@@ -12,6 +12,7 @@ import grpc
 
 from runtimes.access import Access
 from runtimes.channel import CONNECTION_AGE_S, server_options
+from runtimes.claim import Claim
 from runtimes.control import AgentServicer
 from runtimes.dataplane import DataPlane
 from runtimes.epochs import Epochs
@@ -112,7 +113,7 @@ class Agent:
     Raises
     ------
     AgentError
-        If an address cannot be listened on.
+        If an address cannot be listened on, or the store cannot be used, is another agent's or another device's.
     MissingExtra
         If spans are wanted and OpenTelemetry is not installed.
     BadCredentials
@@ -123,6 +124,7 @@ class Agent:
         credentials = options.credentials
         if credentials is not None:
             _require_own(credentials, options.device)
+        self._claim = Claim(options.store)
         store = BlobStore(options.store)
         journal = Journal()
         self._tracer = _tracer(options)
@@ -166,9 +168,13 @@ class Agent:
         add_service(self._server, AGENT_SERVICE, control)
         self._health.serve(self._server)
         serve_reflection(self._server)
-        # Before anybody can ask: who hears this agent again finds the plan that he was told is active.
-        epochs.restore()
-        self.address = self._bind(options.listen, credentials)
+        try:
+            # Before anybody can ask: who hears this agent again finds the plan that he was told is active.
+            epochs.restore()
+            self.address = self._bind(options.listen, credentials)
+        except AgentError:
+            self._claim.release()
+            raise
         queues = {
             "executions": processor.waiting, "requests": self._relay.runs.__len__, "clients": source.waiting,
             "results": results.__len__,
@@ -208,6 +214,7 @@ class Agent:
             self._scraped.stop()
         if self._tracer is not None:
             self._tracer.stop()
+        self._claim.release()
         return drained
 
     def _serve_metrics(self, options: Options, page: Callable[[], str]) -> MetricsServer | None:
@@ -220,6 +227,7 @@ class Agent:
             return MetricsServer(options.metrics, page, options.credentials)
         except AgentError:
             self._server.stop(None)
+            self._claim.release()
             raise
 
     def _bind(self, listen: str, credentials: Credentials | None) -> str:

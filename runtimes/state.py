@@ -46,7 +46,8 @@ class StateFile:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / _NAME
+        self.path = directory / _NAME
+        """Where it is."""
 
     def read(self) -> Plans | None:
         """Read it; None if nothing was ever active here.
@@ -57,15 +58,15 @@ class StateFile:
             If it is damaged.
         """
         try:
-            content = read_own(self._path)
+            content = read_own(self.path)
             digest, _, text = content.partition(b"\n")
             if hashlib.sha256(text).hexdigest().encode() != digest:
-                raise WrongState(f"{self._path} is damaged: its digest does not fit its content; deploy a plan again")
+                raise WrongState(f"{self.path} is damaged: its digest does not fit its content; deploy a plan again")
             return msgspec.json.decode(text, type=Plans)
         except FileNotFoundError:
             return None
         except (OSError, BadBlob, msgspec.DecodeError) as error:
-            raise WrongState(f"{self._path} cannot be used: {error}; deploy a plan again") from error
+            raise WrongState(f"{self.path} cannot be used: {error}; deploy a plan again") from error
 
     def write(self, plans: Plans) -> None:
         """Remember these plans from now on; whenever the power goes, the file has the former ones or these.
@@ -77,6 +78,6 @@ class StateFile:
         """
         text = msgspec.json.encode(plans)
         try:
-            write_own(self._path, hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+            write_own(self.path, hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
         except OSError as error:
-            raise Exhausted(f"{self._path} cannot be written: {error.strerror}; free some room") from error
+            raise Exhausted(f"{self.path} cannot be written: {error.strerror}; free some room") from error
