@@ -304,6 +304,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, metavar="FILE", help="put the table there, after the line <!-- soak -->")
     given = parser.parse_args()
+    head, mark = "", "<!-- soak -->\n"
+    if given.report is not None:
+        head, mark, _ = given.report.read_text().partition(mark)
+        if not mark:
+            raise SystemExit(f"{given.report} has no line <!-- soak -->")
     with resources.as_file(resources.files("placer.demo_data") / "orientation.onnx") as path:
         graph = read_model(path, {"x": (1, 3, 224, 224)})
         with LocalAgents(DEVICES) as agents:
@@ -318,10 +323,6 @@ def main() -> None:
     told = report(soak, given.minutes, given.seed)
     print(told)
     if given.report is not None:
-        text = given.report.read_text()
-        head, mark, _ = text.partition("<!-- soak -->\n")
-        if not mark:
-            raise SystemExit(f"{given.report} has no line <!-- soak -->")
         given.report.write_text(head + mark + "\n" + told)
     if soak.tally.wrong or soak.tally.lost or soak.tally.late:
         raise SystemExit("the soak failed")
