@@ -10,6 +10,7 @@ import msgspec
 from placer import rules
 from placer.counted import counted, device_figures, link_figures
 from placer.errors import ProblemError
+from placer.origins import joule_origins
 from placer.privacy import apply_rules
 from placer.problem import Device, Flow, Limits, Link, Op, Option, Problem, Tensor
 from profiles import ProfileError, idle_w, segment_j, transfer_cost, wait_w
@@ -47,7 +48,7 @@ class Built:
     pue
         Power usage effectiveness by device, where above 1; it is inside the problem's joules.
     origins
-        Where joules come from: by ("compute" or "transfer", device or link name).
+        Where joules come from: by ("compute", "segment", "wait" or "transfer", device or link name).
     privacy
         Labels and barred devices by flow, for reports and independent checks.
     threads
@@ -94,7 +95,6 @@ def build(
     """
     _check_boundaries(site)
     flows, meanings, privacy = [], {}, {}
-    origins: dict[tuple[str, str], str] = {}
     for flow in site.flows:
         graph = graphs[flow.name]
         privacy[flow.name] = apply_rules(site, flow, graph)
@@ -103,9 +103,6 @@ def build(
             meanings[rules.kept_off(flow.name, device)] = (
                 f"privacy of flow {flow.name!r} on {device!r}: {'; '.join(words)}"
             )
-        for table in costs[flow.name].values():
-            for (_, device, _), cost in table.rows.items():
-                origins["compute", device] = cost.origin
     gap_s = 1.0 / max(sum(f.rate_hz for f in site.flows), 1e-12)
     totals = counted(site, also)
     devices = [
@@ -115,7 +112,6 @@ def build(
     for link in site.links:
         made = _link(site, link, gap_s)
         links.append(msgspec.structs.replace(made, **link_figures(site, link, made, totals)))
-        origins["transfer", f"{link.source}->{link.target}"] = _link_origin(link)
     return Built(
         problem=Problem(
             objective=site.objective,
@@ -126,7 +122,7 @@ def build(
         ),
         meanings=meanings,
         pue={d.name: d.pue for d in site.devices if d.pue > 1},
-        origins=origins,
+        origins=joule_origins(site, costs),
         privacy=privacy,
         threads={
             device.name: counts
@@ -147,9 +143,9 @@ def _limits(limits: profiles.Limits) -> Limits:
 
 
 def _device(site: Site, device: profiles.Device, costs: Mapping[str, Mapping[str, CostTable]]) -> Device:
+    # A segment costs the same in every mode of a problem; the dearest keeps the plan's promise.
     tables = [table for by_stage in costs.values() for table in by_stage.values()]
     used = {mode for table in tables for (_, name, mode) in table.rows if name == device.name}
-    # A segment costs the same in every mode of a problem; the dearest keeps the plan's promise.
     modes = [m for m in device.modes if m.name in used]
     return Device(
         name=device.name,
@@ -190,12 +186,6 @@ def _link(site: Site, link: profiles.Link, gap_s: float) -> Link:
         receiver_fraction=cost.receiver_fraction,
         max_utilization=link.max_utilization,
     )
-
-
-def _link_origin(link: profiles.Link) -> str:
-    profile = link.profile
-    figures = (profile.tx_w, profile.tx_j_per_byte, profile.rx_w, profile.rx_j_per_byte, profile.network_j_per_byte)
-    return ", ".join(dict.fromkeys(f.origin for f in figures if f is not None)) or "declared"
 
 
 def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str, CostTable], privacy: Privacy) -> Flow:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from placer.errors import ProblemError
 from placer.measuring.measure import Progress, op_seconds
 from placer.measuring.units import share_out, units_of
-from profiles import Device, Mode, Origin, at_rate, compute_j
+from profiles import Device, Mode, Origin, at_rate, compute_j, weakest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,8 @@ class Cost:
     joules
         Above the device's idle power, its facility's overhead included.
     origin
-        "measured" on this host, "fitted" to measurements of other models, "spec" or "declared".
+        Of the joules: the weakest of those of the seconds and the watts that they are the product of. "measured",
+        "fitted" to measurements of other models, "spec" or "declared".
     source
         The figures' sources, or what measured.
     relative_uncertainty
@@ -143,7 +144,7 @@ def fitted(graph: ModelGraph, device: Device) -> CostTable:
             rows[op.name, device.name, mode.name] = Cost(
                 seconds=seconds,
                 joules=compute_j(device, busy, seconds),
-                origin=origin,
+                origin=weakest(origin, busy.active_w.origin, device.idle_w.origin),
                 source=source,
                 relative_uncertainty=_combined(per_mac.relative_uncertainty, mode.active_w.relative_uncertainty),
             )
@@ -182,7 +183,7 @@ def profiled(graph: ModelGraph, device: Device) -> CostTable:
             rows[op.name, device.name, mode.name] = Cost(
                 seconds=seconds[op.name],
                 joules=compute_j(device, busy, seconds[op.name]),
-                origin=origin,
+                origin=weakest(origin, busy.active_w.origin, device.idle_w.origin),
                 source=_joined(known.source, mode.active_w.source, device.idle_w.source),
                 relative_uncertainty=_combined(error, mode.active_w.relative_uncertainty),
             )
@@ -222,7 +223,7 @@ def measured(
             (op.name, device.name, mode.name): Cost(
                 seconds=times.seconds[op.name],
                 joules=compute_j(device, busy, times.seconds[op.name]),
-                origin="measured",
+                origin=weakest("measured", busy.active_w.origin, device.idle_w.origin),
                 source=source,
                 relative_uncertainty=mode.active_w.relative_uncertainty,
             )

@@ -29,7 +29,7 @@ def make_ledger(
     pue
         Power usage effectiveness by device; the facility's part is split off from the device's joules.
     origins
-        Where figures come from, by ("compute" or "transfer", device or link); "given" where not said.
+        Where figures come from, by (kind, device or link); "given" where not said.
 
     Notes
     -----
@@ -61,11 +61,8 @@ def _lines(
 ) -> list[LedgerLine]:
     device = index.devices[charge.device].name if charge.device >= 0 else ""
     rate_hz = flow.flow.rate_hz
-    if charge.link >= 0:
-        link = f"{index.links[charge.link].source}->{index.links[charge.link].target}"
-        origin = origins.get(("transfer", link), "given")
-    else:
-        link, origin = "", origins.get(("compute", device), "given")
+    link = f"{index.links[charge.link].source}->{index.links[charge.link].target}" if charge.link >= 0 else ""
+    origin = origins.get((charge.kind, link or device), "given")
     # A link's joules at a device carry that device's facility too, except the network's part.
     factor = pue.get(device, 1.0)
     inner_j = charge.joules / factor

@@ -18,7 +18,7 @@ from profiles.energy import (
     wait_w,
 )
 from profiles.errors import CatalogError, MeterError, ProfileError, SiteError
-from profiles.figure import Figure, Origin
+from profiles.figure import Figure, Origin, weakest
 from profiles.flow import Flow, stage_order
 from profiles.label import Declassify, Labels, RegionRule, Zone
 from profiles.limits import Limits, Objective
@@ -72,6 +72,7 @@ __all__ = [
     "tail_j",
     "transfer_cost",
     "wait_w",
+    "weakest",
 ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from profiles.errors import ProfileError
-from profiles.figure import require_not_negative, require_positive
+from profiles.figure import require_not_negative, require_positive, weakest
 
 if TYPE_CHECKING:
     from profiles.device import Device, Mode
@@ -104,7 +104,8 @@ def at_rate(device: Device, mode: Mode, mac_per_s: float) -> Mode:
     if mode.mac_per_s is None or mode.power_exponent is None:
         return mode
     power_w = mode.active_w.value * (mac_per_s / mode.mac_per_s.value) ** mode.power_exponent.value
-    active_w = msgspec.structs.replace(mode.active_w, value=max(device.idle_w.value, power_w))
+    origin = weakest(mode.active_w.origin, mode.mac_per_s.origin, mode.power_exponent.origin)
+    active_w = msgspec.structs.replace(mode.active_w, value=max(device.idle_w.value, power_w), origin=origin)
     return msgspec.structs.replace(mode, active_w=active_w)
 
 

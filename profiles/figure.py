@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
 from profiles.errors import ProfileError
 
 Origin: TypeAlias = Literal["measured", "fitted", "spec", "declared"]
+"""From the strongest to the weakest."""
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +54,11 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ProfileError(
                 f"relative_uncertainty {self.relative_uncertainty!r}: give a finite number that is not negative"
             )
+
+
+def weakest(*origins: Origin) -> Origin:
+    """Return the origin of what was computed from figures of these: the weakest, declared before measured."""
+    return max(origins, key=get_args(Origin).index)
 
 
 def require_positive(name: str, value: float) -> None:

@@ -25,7 +25,7 @@ _FLOWS = 20
 
 _FIGURES = {
     "measured": "measured on the device itself",
-    "fitted": "fitted to measurements that others published",
+    "fitted": "fitted to measurements",
     "spec": "of the maker's data sheet",
     "declared": "declared in the site's file",
     "given": "given by the problem",

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from placer import rules
@@ -15,7 +16,7 @@ from placer.errors import ProblemError
 from placer.models.graph import ModelGraph, Op, Tensor
 from placer.models.join_stages import join_stages
 from placer.privacy import spread_labels
-from profiles import Declassify, Flow, Labels, Link, LinkProfile, RegionRule, Site, Stage, Zone
+from profiles import Declassify, Figure, Flow, Labels, Link, LinkProfile, RegionRule, Site, Stage, Zone
 from tests.profiles.build import device, figure, mode
 from tests.properties.random_site import random_costs, random_graph, random_site
 
@@ -158,7 +159,22 @@ def test_links_and_origins() -> None:
     assert sent == pytest.approx(2e-6)
     assert received == pytest.approx(1e-6 * 1.2)  # The receiver stands in a facility.
     assert made.origins["compute", "camera"] == "fitted"
+    assert made.origins["wait", "camera"] == "declared"
     assert made.origins["transfer", "camera->server"] == "declared"
+
+
+@pytest.mark.parametrize("weak", ["segment_s", "active_w", "idle_w", None])
+def test_the_start_of_a_segment_has_the_weakest_origin_of_its_seconds_and_watts(weak: str | None) -> None:
+    def known(figure: Figure, name: str) -> Figure:
+        return msgspec.structs.replace(figure, origin="spec" if name == weak else "measured")
+
+    camera, *others = site().devices
+    modes = tuple(
+        msgspec.structs.replace(m, segment_s=known(m.segment_s, "segment_s"), active_w=known(m.active_w, "active_w"))
+        for m in camera.modes
+    )
+    camera = msgspec.structs.replace(camera, idle_w=known(camera.idle_w, "idle_w"), modes=modes)
+    assert built(devices=(camera, *others)).origins["segment", "camera"] == ("measured" if weak is None else "spec")
 
 
 def test_a_declassified_tensor_may_go_and_what_goes_around_it_may_not() -> None:

@@ -11,12 +11,12 @@ def figure(value, origin="measured", uncertainty=None, source="paper"):
     return Figure(value=value, source=source, origin=origin, relative_uncertainty=uncertainty)
 
 
-def device(name="box", numerics=("fp32",), *, idle_w=2.0, pue=1.0, costs="profile", rate=None):
+def device(name="box", numerics=("fp32",), *, idle_w=2.0, pue=1.0, costs="profile", rate=None, power="measured"):
     modes = tuple(
         Mode(
             name=f"cpu{place}-{numeric}",
             numeric=numeric,
-            active_w=figure(10.0, uncertainty=0.04, source="meter"),
+            active_w=figure(10.0, origin=power, uncertainty=0.04, source="meter"),
             segment_s=figure(0.001),
             s_per_mac=rate or figure(1e-9, uncertainty=0.03),
         )
@@ -69,6 +69,15 @@ def test_a_declared_rate_stays_declared(graph):
     rate = figure(1e-9, origin="declared", source="site.yaml")
     cost = fitted(graph, device(rate=rate)).cost("y0", "box", "cpu0-fp32")
     assert (cost.origin, cost.source) == ("declared", "site.yaml, meter, paper")
+
+
+def test_joules_of_declared_watts_are_declared_however_well_the_seconds_are_known(graph):
+    for costs in ("profile", "measured"):
+        table = cost_table(graph, [device(costs=costs, power="declared")], runs=3)
+        assert table.cost("y0", "box", "cpu0-fp32").origin == "declared"
+    idle = msgspec.structs.replace(device(), idle_w=figure(2.0, origin="declared"))
+    assert fitted(graph, idle).cost("y0", "box", "cpu0-fp32").origin == "declared"
+    assert fitted(graph, device(power="spec")).cost("y0", "box", "cpu0-fp32").origin == "spec"
 
 
 def test_every_fitting_mode_is_an_option_and_no_other(graph):

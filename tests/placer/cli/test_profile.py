@@ -74,7 +74,8 @@ def test_a_profile_with_declared_powers_is_a_profile_that_plans_are_made_of(comm
     graph = read_model(tmp_path / "model.onnx")
     own = cost_table(graph, [device])
     costs = [own.cost(op.name, "box", "cpu-fp32-1t") for op in graph.ops]
-    assert {cost.origin for cost in costs} == {"measured"}
+    # The seconds were measured, the watts were not.
+    assert {cost.origin for cost in costs} == {"declared"}
     measured = profile.modes[0].op_costs
     assert measured is not None
     assert {op.name: cost.seconds for op, cost in zip(graph.ops, costs, strict=True)} == measured.models[0].seconds
@@ -91,7 +92,7 @@ def test_a_profile_with_declared_powers_is_a_profile_that_plans_are_made_of(comm
     fitted = cost_table(graph, [device])
     known = device.modes[0].op_costs
     assert known is not None
-    assert {cost.origin for cost in fitted.rows.values()} == {"fitted"}
+    assert {cost.origin for cost in fitted.rows.values()} == {"declared"}
     for unit in units_of(graph):
         total_s = sum(fitted.cost(op, "box", "cpu-fp32-1t").seconds for op in unit.ops)
         assert total_s == pytest.approx(known.kind(unit.kind).seconds(unit.macs, unit.bytes))
@@ -109,6 +110,7 @@ flows:
     file.write_bytes(encode_profile(msgspec.structs.replace(profile, modes=(mode,))))
     (tmp_path / "site.yaml").write_text(SITE + flow)
     plan = plan_site(tmp_path / "site.yaml")
+    assert {line.origin for line in plan.ledger.marginal if line.kind in ("compute", "segment")} == {"declared"}
     assert plan.threads == {"box": {"cpu-fp32-1t": 3}}
     deployment = assign(decode_plan(encode_plan(plan)), load_models(plan), threads=7)
     assert {segment.threads for segment in deployment.assignments["box"].segments} == {3}

@@ -99,7 +99,7 @@ def test_many_flows_are_listed_in_part_and_their_watts_summed(planned):
     watts = next(x.power_w for x in plan.ledger.marginal if x.link == "camera->box")
     row = next(line for line in text.splitlines() if "camera->box" in line)
     assert amount(watts, "W") in row
-    assert "fitted: fitted to measurements that others published; spec: of the maker's data sheet." in text
+    assert "fitted: fitted to measurements; spec: of the maker's data sheet." in text
     assert "measured:" not in text
 
 
