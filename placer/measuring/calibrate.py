@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from placer.measuring.evidence import Evidence
     from placer.plan import Plan
     from placer.problem import Problem
-    from profiles import Device, Figure, Site
+    from profiles import Device, Figure, Mode, Site
 
 MARGIN = 0.05
 """A figure has drifted where the interval of its factor leaves out everything within this part of 1."""
@@ -92,7 +92,7 @@ def calibrate(site: Site, problem: Problem, plan: Plan, evidence: Iterable[Evide
     site
         The site with its present figures.
     problem
-        What `placer.planning.build_site` makes of it: the seconds that they say.
+        What `placer.planning.build_site` makes of it: the seconds that they say of ops and links.
     plan
         The plan that was measured: which ops each segment has.
     evidence
@@ -112,11 +112,9 @@ def calibrate(site: Site, problem: Problem, plan: Plan, evidence: Iterable[Evide
     signs: defaultdict[tuple[Literal["device", "link"], str, str], list[_Sign]] = defaultdict(list)
     for part in evidence:
         if part.kind == "segment":
-            mode, expected_s = _segment_s(problem, plan, part)
+            mode, expected_s = _segment_s(site, problem, plan, part)
             if expected_s > 0:
-                signs["device", part.device, _site_mode(site.device(part.device), mode)].append(
-                    _sign(part, expected_s, 0.0)
-                )
+                signs["device", part.device, mode].append(_sign(part, expected_s, 0.0))
         else:
             link = links.get((part.device, part.to))
             if link is None:
@@ -138,8 +136,8 @@ def calibrate(site: Site, problem: Problem, plan: Plan, evidence: Iterable[Evide
     )
 
 
-def _segment_s(problem: Problem, plan: Plan, part: Evidence) -> tuple[str, float]:
-    """Give the mode of a measured segment, and the seconds that the problem has for it."""
+def _segment_s(site: Site, problem: Problem, plan: Plan, part: Evidence) -> tuple[str, float]:
+    """Give the site's mode of a measured segment, and the seconds that its figures say."""
     segment = next((s for s in plan.flow(part.flow).segments if s.name == part.name), None)
     flow = next((f for f in problem.flows if f.name == part.flow), None)
     if segment is None or segment.device != part.device:
@@ -159,13 +157,15 @@ def _segment_s(problem: Problem, plan: Plan, part: Evidence) -> tuple[str, float
             f"the site cannot run op {lacking[0]!r} of flow {part.flow!r} on {segment.device!r} in mode "
             f"{segment.mode!r}, as the plan does; give the plan's own site"
         )
-    start_s = next(d.segment_s for d in problem.devices if d.name == segment.device)
-    return segment.mode, start_s + sum(seconds[op] for op in segment.ops)
+    # The problem starts a segment as the dearest of the device's modes does; what was measured ran in this one.
+    mode = _site_mode(site.device(segment.device), segment.mode)
+    return mode.name, mode.segment_s.value + sum(seconds[op] for op in segment.ops)
 
 
-def _site_mode(device: Device, mode: str) -> str:
-    """Give the device's name of a problem's mode, which names the stage beside it where a flow has several."""
-    return next((m.name for m in device.modes if mode == m.name or mode.startswith(f"{m.name} (")), mode)
+def _site_mode(device: Device, mode: str) -> Mode:
+    """Give the device's mode of a problem's, which names the stage beside it where a flow has several."""
+    found = next((m for m in device.modes if mode == m.name or mode.startswith(f"{m.name} (")), None)
+    return found or device.mode(mode)
 
 
 def _sign(part: Evidence, expected_s: float, doubt: float) -> _Sign:

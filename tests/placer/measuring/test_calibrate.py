@@ -136,6 +136,24 @@ def test_stages_of_one_mode_tell_of_it_together() -> None:
     assert factors[0].ratio == pytest.approx(2, rel=0.06)
 
 
+def test_a_segment_is_judged_by_its_own_modes_start() -> None:
+    # A problem starts segments as the dearest of a device's modes does, which the site's own figures do not say.
+    box = SITE.device("box")
+    (ran,) = (s.mode for f in PLAN.flows for s in f.segments if s.device == "box")
+    own = box.mode(ran)
+    slow = msgspec.structs.replace(
+        own, name="slow", segment_s=msgspec.structs.replace(own.segment_s, value=own.segment_s.value + 1.0)
+    )
+    devices = tuple(msgspec.structs.replace(d, modes=(*d.modes, slow)) if d.name == "box" else d for d in SITE.devices)
+    site = msgspec.structs.replace(SITE, devices=devices)
+    problem = build_site(site)[0].problem
+    assert next(d.segment_s for d in problem.devices if d.name == "box") > 1
+    factors = {f.name: f for f in calibrate(site, problem, PLAN, as_planned())}
+    assert factors["box"].mode == ran
+    assert factors["box"].ratio == pytest.approx(1, abs=0.001)
+    assert not factors["box"].drifted
+
+
 def test_more_requests_make_it_surer_up_to_a_floor() -> None:
     noisy = [msgspec.structs.replace(e, spread=0.5) for e in as_planned()]
     few, many = ([msgspec.structs.replace(e, requests=n) for e in noisy] for n in (3, 3000))
