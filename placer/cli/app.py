@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from placer.cli.profile import profile_command
 from placer.cli.run import run_command
 from placer.cli.terminal import Terminal, private_stdout, require_folder, write_file
 from placer.errors import Infeasible, NoPlanFound, ProblemError
+from runtimes.version import software_version
 
 if TYPE_CHECKING:
     from placer.plan import Plan
@@ -38,11 +40,24 @@ Gap = Annotated[float, typer.Option("--gap", min=0.0, max=1.0, help="Relative ga
 Seed = Annotated[int, typer.Option("--seed", help="Equal seeds and inputs give equal plans.")]
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(software_version())
+        raise typer.Exit
+
+
 @app.callback()
-def begin(context: typer.Context) -> None:
+def begin(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Keep standard output for the commands alone."""
     out = private_stdout()
     context.call_on_close(out.close)
+    # A command's --help is written by typer, after this and before the command begins.
+    context.with_resource(redirect_stdout(out))
     context.obj = Terminal(out)
 
 

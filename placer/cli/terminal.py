@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
@@ -86,6 +87,8 @@ class Terminal:
         self.console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
         self.errors = Console(stderr=True, highlight=False)
         self._status: Status | None = None
+        # While a command works, what Python libraries print is kept out of its answer too.
+        self._strays = redirect_stdout(sys.stderr)
 
     def show(self, *renderables: Any) -> None:
         """Write tables or text for people."""
@@ -104,6 +107,7 @@ class Terminal:
             self._status.update(_plain(text))
 
     def __enter__(self) -> Terminal:
+        self._strays.__enter__()
         if self.errors.is_terminal:
             self._status = self.errors.status("")
             self._status.start()
@@ -112,6 +116,7 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._strays.__exit__(kind, error, trace)
         if self._status is not None:
             self._status.stop()
             self._status = None

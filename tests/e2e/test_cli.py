@@ -62,6 +62,13 @@ def test_a_plan_on_standard_output_is_the_plan_in_the_file(desk):
     assert "names no model files" in bare.err
 
 
+@pytest.mark.parametrize("name", ["plan", "catalog show"])
+def test_help_of_a_command_goes_to_standard_output(desk, name):
+    done = desk.placer(*name.split(), "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"placer {name} [OPTIONS]" in done.out
+
+
 def test_tables_tell_people_the_same(desk):
     done = desk.placer("plan", "site.yaml", "-o", "[red]plan.json")
     assert (done.code, done.err) == (0, "")

@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from placer.__main__ import main
+from runtimes.version import software_version
 from tests.e2e.desk import SITE, small_model
 
 
@@ -233,6 +234,10 @@ def test_a_full_disk_is_no_bug(command):
             os.close(own)
     assert code == 4
     assert err == "error: this machine: [Errno 28] No space left on device\n"
+
+
+def test_the_version_is_the_distributions(command):
+    assert command("--version") == (0, f"{software_version()}\n", "")
 
 
 def test_without_arguments_it_says_what_there_is(command):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 
 import msgspec
 import pytest
@@ -22,6 +23,14 @@ def test_json_is_one_document_whatever_it_is_made_of():
         Terminal(out).json(value)
         assert json.loads(out.getvalue()) == wanted
         assert out.getvalue().endswith("}\n")
+
+
+def test_what_libraries_print_while_a_command_works_is_no_output(capsys):
+    with Terminal(sys.stdout) as terminal:
+        print("stray")
+        terminal.show("answer")
+    print("after")
+    assert capsys.readouterr() == ("answer\nafter\n", "stray\n")
 
 
 @pytest.mark.parametrize("text", ["[red]plan[/red].json", "conv[0]", ":smile:", "[/]", "a [link=x]b"])
