@@ -183,7 +183,24 @@ def read_problem(path: str | Path) -> Problem:
     try:
         return decode_problem(data)
     except ProblemError as error:
+        if _format(data).startswith("placer.plan/"):
+            raise ProblemError(
+                f"{path}: this is a plan, not a problem; give its site.yaml where that is taken, or the problem.json "
+                "that `placer plan --dump-problem` writes"
+            ) from None
         raise ProblemError(f"{path}: {error}") from None
+
+
+class _Headed(msgspec.Struct):
+    format: str
+
+
+def _format(data: bytes) -> str:
+    """Return which format a file says it has; nothing if it says none."""
+    try:
+        return msgspec.json.decode(data, type=_Headed).format
+    except (msgspec.DecodeError, RecursionError):
+        return ""
 
 
 def decode_problem(data: bytes) -> Problem:

@@ -37,6 +37,9 @@ def load_site(path: Path) -> Site:
     raw = read_yaml(path, SiteError)
     if not isinstance(raw, dict):
         raise SiteError(f"{path}: expected fields (key: value) that begin with `format: {FORMAT}`")
+    for kind in ("plan", "problem"):
+        if str(raw.get("format")).startswith(f"placer.{kind}/"):
+            raise SiteError(f"{path}: this is a {kind}, not a site; give the site.yaml that it was made from")
     if raw.get("format") != FORMAT:
         raise SiteError(f"{path}: format: {raw.get('format')!r} is not read here; write `format: {FORMAT}`")
     entries = decode(raw, SiteFile, str(path), SiteError)

@@ -165,6 +165,23 @@ def test_arguments_that_are_wrong_are_refused(command, arguments, words):
     assert words in err
 
 
+def test_a_plan_is_named_where_something_else_is_wanted(command):
+    assert command("plan", "site.yaml", "-o", "plan.json", "--dump-problem", "problem.json")[0] == 0
+    problem = (
+        "plan.json: this is a plan, not a problem; give its site.yaml where that is taken, or the problem.json that"
+    )
+    for arguments, words in [
+        (["solve", "plan.json"], problem),
+        (["pareto", "plan.json"], problem),
+        (["plan", "plan.json"], "plan.json: this is a plan, not a site; give the site.yaml"),
+        (["replan", "plan.json", "plan.json"], "plan.json: this is a plan, not a site; give the site.yaml"),
+        (["plan", "problem.json"], "problem.json: this is a problem, not a site; give the site.yaml"),
+    ]:
+        code, out, err = command(*arguments)
+        assert (code, out) == (2, ""), err
+        assert words in err
+
+
 def test_arguments_of_run_and_deploy_are_checked_before_any_agent_is_asked(command):
     assert command("plan", "site.yaml", "-o", "plan.json")[0] == 0
     np.save("wide.npy", np.ones((1, 3, 16, 17), np.float32))
