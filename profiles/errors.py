@@ -4,6 +4,7 @@ ProfileError (a ValueError)     a value that no device, link or site can have
 |-- SiteError                   a site file: missing, not YAML, or a field that does not hold
 |-- CatalogError                a file of the catalog, or an id that the catalog does not know
 `-- MeterError                  an energy meter that is not there, not readable, or used out of order
+    `-- UnknownMeterError       a name that is no meter's, on whatever machine
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class CatalogError(ProfileError):
 
 class MeterError(ProfileError):
     """An energy meter that is not there, not readable, or used out of order."""
+
+
+class UnknownMeterError(MeterError):
+    """A name that is no meter's, on whatever machine."""
 
 
 def choices(value: str, known: Iterable[str], *, limit: int = 12) -> str:

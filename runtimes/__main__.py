@@ -7,6 +7,7 @@ import gc
 import ipaddress
 import logging
 import os
+import re
 import resource
 import signal
 import socket
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _DRAIN_S = 5.0
 _CUT_OFF = 5
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:/\s]*):(?P<port>\d{1,5})", re.ASCII)
 _EXECUTION_LIMIT_S = 60.0
 _MAX_MESSAGE_BYTES = 64 << 20
 
@@ -66,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
                 limits=limits,
                 credentials=credentials,
                 metrics=given.metrics,
-                meter=None if given.meter is None else _meter(given.meter),
+                meter=None if given.meter is None else _meter(parser, given.meter),
                 otlp=given.otlp,
             )
         )
@@ -137,13 +139,15 @@ def _require_loopback(
         )
 
 
-def _meter(name: str) -> Meter:
+def _meter(parser: argparse.ArgumentParser, name: str) -> Meter:
     # Imported here: it brings the readers of sites along, which a device without a meter does not need.
-    from profiles.errors import MeterError
+    from profiles.errors import MeterError, UnknownMeterError
     from profiles.meters import open_meter
 
     try:
         return open_meter(name)
+    except UnknownMeterError as error:
+        parser.error(f"--meter: {error}")
     except MeterError as error:
         raise AgentError(f"--meter {name}: {error}") from error
 
@@ -174,7 +178,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="placer-agent", description="Run this device's segments and hand their outputs on."
     )
     parser.add_argument("--name", required=True, metavar="DEVICE", help="the device's name in the site")
-    parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0 takes a free one")
+    parser.add_argument(
+        "--listen", type=_address, default="127.0.0.1:0", metavar="HOST:PORT", help="port 0 takes a free one"
+    )
     parser.add_argument("--store", required=True, type=Path, metavar="DIR", help="where model files are kept")
     parser.add_argument("--port-file", type=Path, metavar="FILE", help="write the port there once it serves")
     parser.add_argument(
@@ -218,11 +224,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     watching = parser.add_argument_group("watching it")
     watching.add_argument(
-        "--metrics", metavar="HOST:PORT", help="serve Prometheus metrics there; outside loopback as --listen does"
-    )
+        "--metrics", type=_address, metavar="HOST:PORT",
+        help="serve Prometheus metrics there; outside loopback as --listen does",
+    )  # fmt: skip
     watching.add_argument(
-        "--meter", metavar="METER", help="count the whole device's joules too: rapl, hwmon, battery, as profiles.meters"
-    )
+        "--meter", metavar="METER",
+        help="the whole device's joules too: rapl, hwmon[:SENSOR], battery[:NAME], zeus:gpu, zeus:cpu, replay:FILE",
+    )  # fmt: skip
     watching.add_argument("--otlp", metavar="URL", help="send spans to this OpenTelemetry collector (extra: otel)")
     watching.add_argument("--log-format", choices=("text", "json"), default="text", help="default: %(default)s")
     watching.add_argument(
@@ -239,6 +247,15 @@ def _parser() -> argparse.ArgumentParser:
         help="listen outside loopback without them, where the network itself lets no stranger in",
     )
     return parser
+
+
+def _address(text: str) -> str:
+    found = _ADDRESS.fullmatch(text)
+    if found is None or int(found["port"]) >= 1 << 16:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address; give HOST:PORT, such as 127.0.0.1:9001 or [::1]:9001"
+        )
+    return text
 
 
 def _positive(text: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -124,6 +126,10 @@ class Agent:
         credentials = options.credentials
         if credentials is not None:
             _require_own(credentials, options.device)
+        # Before the store is made: who cannot serve leaves nothing behind.
+        _require_free("listen", options.listen)
+        if options.metrics is not None:
+            _require_free("serve metrics", options.metrics)
         self._claim = Claim(options.store)
         store = BlobStore(options.store)
         journal = Journal()
@@ -249,6 +255,32 @@ class Agent:
         self._peers.keep({Peer(*named) for share in shares for named in share.peers.items()})
         backed = [share for plan in loaded if plan.assignment.fallbacks for share in plan.assignment.every()]
         self._watch.follow({Peer(*named) for share in backed for named in share.peers.items()})
+
+
+def _require_free(purpose: str, address: str) -> None:
+    """Try an address out: of all that gRPC says when it cannot listen, none is for people."""
+    host, _, port = address.rpartition(":")
+    trouble: OSError | None = None
+    try:
+        for family, kind, protocol, _, place in socket.getaddrinfo(
+            host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            try:
+                with socket.socket(family, kind, protocol) as tried:
+                    # As servers do: connections that have ended keep no port.
+                    tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    tried.bind(place)
+                    return
+            except OSError as error:
+                trouble = error
+    except OSError as error:
+        trouble = error
+    if trouble is not None:
+        taken = trouble.errno == errno.EADDRINUSE
+        remedy = (
+            "another program has this port: stop it, or give another" if taken else "give an address of this device"
+        )
+        raise AgentError(f"cannot {purpose} on {address!r}: {trouble.strerror}; {remedy}")
 
 
 def _tracer(options: Options) -> OtlpTracer | None:

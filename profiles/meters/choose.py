@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profiles.errors import MeterError
+from profiles.errors import MeterError, UnknownMeterError
 from profiles.meters.battery import BatteryMeter
 from profiles.meters.hwmon import HwmonMeter
 from profiles.meters.rapl import RaplMeter
@@ -35,8 +35,10 @@ def open_meter(name: str, boundary: Boundary | None = None) -> Meter:
 
     Raises
     ------
+    UnknownMeterError
+        If there is no such kind.
     MeterError
-        If there is no such kind, this machine has none that can be read, or it knows its boundary itself.
+        If this machine has none that can be read, or it knows its boundary itself.
     """
     kind, _, which = name.partition(":")
     if kind == "hwmon":
@@ -53,7 +55,7 @@ def open_meter(name: str, boundary: Boundary | None = None) -> Meter:
         return ZeusMeter("gpu")
     if name == "zeus:cpu":
         return ZeusMeter("cpu")
-    raise MeterError(f"{name!r} is no meter; known: {METERS}")
+    raise UnknownMeterError(f"{name!r} is no meter; known: {METERS}")
 
 
 def find_meter() -> Meter:

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from profiles.meters import METERS
+from runtimes.__main__ import main
 from runtimes.client import AgentClient
 from runtimes.errors import Unreachable
 from runtimes.local import LocalAgents
@@ -54,19 +56,53 @@ def test_a_port_that_is_taken_is_said(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with agent("--name", "box", "--store", str(tmp_path), "--listen", address) as process:
-            assert process.wait(10) == 4
-            assert f"cannot listen on '{address}'" in process.stderr.read()
+        for option, purpose in (("--listen", "listen"), ("--metrics", "serve metrics")):
+            with agent("--name", "box", "--store", str(tmp_path / "store"), option, address) as process:
+                assert process.wait(10) == 4
+                assert process.stderr.read() == (
+                    f"placer-agent: cannot {purpose} on '{address}': Address already in use; "
+                    "another program has this port: stop it, or give another\n"
+                )
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_address_that_is_not_this_devices_is_said(tmp_path):
+    # Of a range for documentation: no machine has it.
+    arguments = ["--listen", "192.0.2.1:0", "--insecure-network"]
+    with agent("--name", "box", "--store", str(tmp_path / "store"), *arguments) as process:
+        assert process.wait(10) == 4
+        assert "cannot listen on '192.0.2.1:0': " in (said := process.stderr.read())
+        assert said.endswith("; give an address of this device\n")
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "box", "::1", "[::1]", "127.0.0.1:x", "127.0.0.1:65536"])
+@pytest.mark.parametrize("option", ["--listen", "--metrics"])
+def test_an_address_without_a_port_is_refused(capsys, tmp_path, option, listen):
+    with pytest.raises(SystemExit) as ended:
+        main(["--name", "box", "--store", str(tmp_path), option, listen])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert f"argument {option}: '{listen}' is no address; give HOST:PORT" in said
+    assert "certificate" not in said.splitlines()[-1]
+
+
+def test_the_help_lists_the_meters_that_there_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert METERS.replace(" ", "") in "".join(capsys.readouterr().out.split())
 
 
 def test_a_store_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with agent("--name", "box", "--store", str(tmp_path / "file")) as process:
         assert process.wait(10) == 4
-        assert "file" in process.stderr.read()
+        assert "give --store a folder that this user can write" in process.stderr.read()
 
 
-@pytest.mark.parametrize("arguments", [["--threads", "0"], ["--threads", "x"], ["--max-message-bytes", "-1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--threads", "0"], ["--threads", "x"], ["--max-message-bytes", "-1"], ["--meter", "raplx"]],
+)
 def test_wrong_options_are_refused(tmp_path, arguments):
     with agent("--name", "box", "--store", str(tmp_path), *arguments) as process:
         assert process.wait(10) == 2
