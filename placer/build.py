@@ -103,14 +103,13 @@ def build(
             meanings[rules.kept_off(flow.name, device)] = (
                 f"privacy of flow {flow.name!r} on {device!r}: {'; '.join(words)}"
             )
-    gap_s = 1.0 / max(sum(f.rate_hz for f in site.flows), 1e-12)
     totals = counted(site, also)
     devices = [
         msgspec.structs.replace(_device(site, d, costs), **device_figures(site, d, totals)) for d in site.devices
     ]
     links = []
     for link in site.links:
-        made = _link(site, link, gap_s)
+        made = _link(site, link, _gap_s(site, link))
         links.append(msgspec.structs.replace(made, **link_figures(site, link, made, totals)))
     return Built(
         problem=Problem(
@@ -166,6 +165,17 @@ def _wait_w(device: profiles.Device) -> float:
         return wait_w(device)
     except ProfileError as error:
         raise ProblemError(str(error)) from None
+
+
+def _gap_s(site: Site, link: profiles.Link) -> float:
+    """Return the mean seconds between requests that keep a link's radios awake.
+
+    Only requests of flows that begin or end at a device are sure to use its radio; where both ends have such flows, the
+    quieter end counts. Others may pass too, so tails are charged in full rather than too low.
+    """
+    rates = [sum(f.rate_hz for f in site.flows if end in (f.source, f.sink)) for end in (link.source, link.target)]
+    certain = [rate for rate in rates if rate > 0] or [sum(f.rate_hz for f in site.flows)]
+    return 1.0 / max(min(certain), 1e-12)
 
 
 def _link(site: Site, link: profiles.Link, gap_s: float) -> Link:

@@ -283,3 +283,33 @@ def test_labels_only_fall_where_a_rule_says_so(seed: int) -> None:
                 assert name in lowered or rank(labels[f"stage/{name}"]) >= rank(labels[f"stage/{read}"])
     made = build(where, {"flow": joined}, {"flow": {"stage": random_costs(rng, model, where)}})
     assert set(made.privacy["flow"].labels) == {f"stage/{name}" for name in model.tensors}
+
+
+def test_a_radio_rests_between_requests_of_its_own_device_s_flows() -> None:
+    where = site()
+    (watch,) = where.flows
+    two = msgspec.structs.replace(where.devices[0], name="second")
+    radio = LinkProfile(
+        id="r",
+        name="r",
+        ends="client",
+        rate="payload",
+        tx_j_per_byte=figure(1e-6),
+        tail_s=figure(10.0),
+        tail_w=figure(1.0),
+    )
+    links = tuple(
+        Link(source=a, target=b, profile=radio, direction="up", bandwidth_bps=8e6, latency_s=0.001)
+        for a, b in (("camera", "server"), ("second", "server"), ("server", "camera"), ("server", "second"))
+    )
+    flows = tuple(
+        msgspec.structs.replace(watch, name=f"watch {name}", source=name, sink=name, rate_hz=rate, label="public")
+        for name, rate in (("camera", 0.25), ("second", 1.0))
+    )
+    busy = site(devices=(*where.devices, two), links=links, flows=flows)
+    graphs = {f.name: join_stages(f, {"net": graph()}) for f in flows}
+    made = build(busy, graphs, {f.name: {"net": costs()} for f in flows})
+    tails = {(k.source, k.target): k.tail_j for k in made.problem.links}
+    # A tail at 1 W lasts until the next request of that device: 4 s, 1 s; the site's five in four seconds do not count.
+    assert tails["camera", "server"] == pytest.approx(4.0)
+    assert tails["second", "server"] == pytest.approx(1.0)
