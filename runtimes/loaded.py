@@ -22,11 +22,14 @@ class LoadedPlan:
         The share.
     sessions
         Its segments' sessions, by name.
+    variant
+        Plan of the fallback that this is; empty for the plan itself.
     """
 
-    def __init__(self, assignment: Assignment, sessions: Mapping[str, Session]) -> None:
+    def __init__(self, assignment: Assignment, sessions: Mapping[str, Session], *, variant: str) -> None:
         self.assignment = assignment
         self.sessions = sessions
+        self.variant = variant
         self.flows: dict[str, FlowSpec] = {flow.name: flow for flow in assignment.flows}
         routes: defaultdict[tuple[str, str], list[Route]] = defaultdict(list)
         for route in assignment.routes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runtimes.loaded import LoadedPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from runtimes.assignment import Assignment
     from runtimes.session import Session
@@ -74,7 +74,8 @@ class LoadedPlans:
         with self._lock:
             if (epoch, plan) not in self._fallbacks:
                 _LOG.info("fallback %s of epoch %d is loaded now", plan, epoch)
-                self.add([self._open(share, self._under(epoch), time.monotonic() + _FALLBACK_TIMEOUT_S)])
+                deadline = time.monotonic() + _FALLBACK_TIMEOUT_S
+                self.add([self._open(main.assignment, share, self._under(epoch), deadline)])
             return self._fallbacks[epoch, plan]
 
     def open(self, assignment: Assignment, timeout_s: float) -> list[LoadedPlan]:
@@ -98,14 +99,14 @@ class LoadedPlans:
                 for segment in share.segments:
                     self._store.read(segment.blob)
             else:
-                opened.append(self._open(share, opened, deadline))
+                opened.append(self._open(assignment, share, opened, deadline))
         return opened
 
     def renewed(self, plan: LoadedPlan, epoch: int) -> list[LoadedPlan]:
         """Give a plan and its loaded fallbacks under another epoch, with the sessions that they have."""
         sessions = {each.assignment.plan: each.sessions for each in self._under(plan.epoch)}
-        shares = plan.assignment.at(epoch).every()
-        return [LoadedPlan(share, sessions[share.plan]) for share in shares if share.plan in sessions]
+        main = plan.assignment.at(epoch)
+        return [_loaded(main, share, sessions[share.plan]) for share in main.every() if share.plan in sessions]
 
     def add(self, opened: Iterable[LoadedPlan]) -> None:
         """Let what was opened be found: a plan before its fallbacks."""
@@ -125,13 +126,13 @@ class LoadedPlans:
             self._fallbacks = {key: plan for key, plan in self._fallbacks.items() if key[0] in epochs}
             self._tell()
 
-    def _open(self, share: Assignment, others: Iterable[LoadedPlan], deadline: float) -> LoadedPlan:
+    def _open(self, main: Assignment, share: Assignment, others: Iterable[LoadedPlan], deadline: float) -> LoadedPlan:
         # A segment that is the same in a plan and its fallbacks is loaded once.
         known = {session.spec: session for plan in others for session in plan.sessions.values()}
         for spec in share.segments:
             if spec not in known:
                 known[spec] = self._open_segment(spec, max(0.001, deadline - time.monotonic()))
-        return LoadedPlan(share, {spec.name: known[spec] for spec in share.segments})
+        return _loaded(main, share, {spec.name: known[spec] for spec in share.segments})
 
     def _under(self, epoch: int) -> list[LoadedPlan]:
         """Everything loaded under an epoch, the plan first."""
@@ -140,3 +141,7 @@ class LoadedPlans:
 
     def _tell(self) -> None:
         self._changed((*self._plans.values(), *self._fallbacks.values()))
+
+
+def _loaded(main: Assignment, share: Assignment, sessions: Mapping[str, Session]) -> LoadedPlan:
+    return LoadedPlan(share, sessions, variant="" if share.plan == main.plan else share.plan)

@@ -34,6 +34,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Grows by one with every observation of an agent's life.
     epoch
         The epoch of the plan that was served.
+    variant
+        Plan of the fallback by which the request was served; empty for the plan itself.
     """
 
     kind: Literal["segment", "hop"]
@@ -48,6 +50,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     bytes: int
     sequence: int
     epoch: int
+    variant: str
 
 
 class Journal:
@@ -71,7 +74,7 @@ class Journal:
 
     def add(
         self, kind: Literal["segment", "hop"], *, flow: str, segment: str, device: str, to: str, request: str,
-        seconds: float, padded_s: float, queue_s: float, size_bytes: int, epoch: int,
+        seconds: float, padded_s: float, queue_s: float, size_bytes: int, epoch: int, variant: str,
     ) -> None:  # fmt: skip
         """Keep one observation under the next sequence number."""
         with self._lock:
@@ -80,6 +83,7 @@ class Journal:
                 Observation(
                     kind=kind, flow=flow, segment=segment, device=device, to=to, request=request, seconds=seconds,
                     padded_s=padded_s, queue_s=queue_s, bytes=size_bytes, sequence=self._sequence, epoch=epoch,
+                    variant=variant,
                 )
             )  # fmt: skip
 

@@ -70,6 +70,7 @@ class Recorder:
             queue_s=timing.queue_s,
             size_bytes=size,
             epoch=loaded.epoch,
+            variant=loaded.variant,
         )
         self._metrics.executed(
             spec.flow, spec.name, seconds=timing.padded_s, queue_s=timing.queue_s, size_bytes=size, joules=joules
@@ -97,6 +98,7 @@ class Recorder:
                 queue_s=0.0,
                 size_bytes=size,
                 epoch=loaded.epoch,
+                variant=loaded.variant,
             )
             self._metrics.sent(
                 flow, route.after, route.to, seconds=seconds, size_bytes=size, joules=hop_joules(route)

@@ -71,6 +71,9 @@ def compare(plan: Plan, flow: str, measured: Measured, rehearsal: Rehearsal | No
     seconds: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
     size: dict[tuple[str, str, str], int] = {}
     for o in measured.observations:
+        if o.variant:
+            # A fallback's segments have the names of the plan's, and are others.
+            continue
         key = (o.kind, o.segment, o.to)
         seconds[key].append(o.padded_s)
         size[key] = o.bytes

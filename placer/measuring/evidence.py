@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from placer.deployment.compare import Row  # noqa: TC001  (msgspec reads the annotation at run time)
-from placer.deployment.messages import released_by
 from placer.emulation.result import Emulation
 from placer.errors import ProblemError, RunError
 
@@ -133,20 +132,15 @@ def ask_agents(
                 observed += [o for o in client.observations() if o.epoch == active.epoch]
         except AgentError as error:
             raise RunError(f"device {device!r}: {error}") from error
-    found = of_observations(of_plan(plan, observed))
+    found = of_observations(of_plan(observed))
     if not found:
         raise RunError(f"the agents have observed no request of plan {plan.identity} beyond the first; run some")
     return found
 
 
-def of_plan(plan: Plan, observed: Sequence[Observation]) -> list[Observation]:
-    """Leave out requests that went another way: by a fallback, which has the plan's epoch and names of its own."""
-    ways = set()
-    for flow in plan.flows:
-        ways |= {("segment", flow.name, s.name, s.device, "") for s in flow.segments}
-        after = released_by(plan, flow.name)
-        ways |= {("hop", flow.name, after[t.tensor], t.source, t.target) for t in flow.transfers}
-    elsewhere = {o.request for o in observed if (o.kind, o.flow, o.segment, o.device, o.to) not in ways}
+def of_plan(observed: Sequence[Observation]) -> list[Observation]:
+    """Leave out requests that a fallback served: it has the plan's epoch, and its segments the names of the plan's."""
+    elsewhere = {o.request for o in observed if o.variant}
     return [o for o in observed if o.request not in elsewhere]
 
 

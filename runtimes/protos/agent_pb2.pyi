@@ -129,7 +129,7 @@ class ObserveRequest(_message.Message):
     def __init__(self, since: _Optional[int] = ...) -> None: ...
 
 class Observation(_message.Message):
-    __slots__ = ("kind", "flow", "segment", "device", "to", "request", "seconds", "padded_s", "queue_s", "bytes", "sequence", "epoch")
+    __slots__ = ("kind", "flow", "segment", "device", "to", "request", "seconds", "padded_s", "queue_s", "bytes", "sequence", "epoch", "variant")
     KIND_FIELD_NUMBER: _ClassVar[int]
     FLOW_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
@@ -142,6 +142,7 @@ class Observation(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
     kind: str
     flow: str
     segment: str
@@ -154,7 +155,8 @@ class Observation(_message.Message):
     bytes: int
     sequence: int
     epoch: int
-    def __init__(self, kind: _Optional[str] = ..., flow: _Optional[str] = ..., segment: _Optional[str] = ..., device: _Optional[str] = ..., to: _Optional[str] = ..., request: _Optional[str] = ..., seconds: _Optional[float] = ..., padded_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., bytes: _Optional[int] = ..., sequence: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
+    variant: str
+    def __init__(self, kind: _Optional[str] = ..., flow: _Optional[str] = ..., segment: _Optional[str] = ..., device: _Optional[str] = ..., to: _Optional[str] = ..., request: _Optional[str] = ..., seconds: _Optional[float] = ..., padded_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., bytes: _Optional[int] = ..., sequence: _Optional[int] = ..., epoch: _Optional[int] = ..., variant: _Optional[str] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
     __slots__ = ("request",)

@@ -148,10 +148,21 @@ def _measured(plan: Plan, *, missing: str = "") -> tuple[Measured, dict[str, lis
                         bytes=17,
                         sequence=i,
                         epoch=1,
+                        variant="",
                     )
                 )
     passages = tuple(Passage(request_id=str(i), outputs={}, latency_s=0.1 + i / 100) for i in range(11))
     return Measured(passages=passages, observations=tuple(observations)), given
+
+
+def test_what_a_fallback_ran_does_not_stand_beside_the_plan(plan: Plan) -> None:
+    measured, _ = _measured(plan)
+    other = tuple(
+        msgspec.structs.replace(o, variant="other", padded_s=60 * o.padded_s, request=f"other {o.request}")
+        for o in measured.observations
+    )
+    mixed = Measured(passages=measured.passages, observations=(*other, *measured.observations))
+    assert compare(plan, FLOW, mixed) == compare(plan, FLOW, measured)
 
 
 def test_segments_stand_beside_their_plan(plan: Plan) -> None:

@@ -312,6 +312,14 @@ def test_with_certificates_it_is_the_same(plant, deployer, client):
                     np.testing.assert_array_equal(outputs["y"], -sample()["x"])
                 (ran,) = {o.device for o in _of_all(secure, client) if o.kind == "segment"} - {"box"} or {"box"}
                 assert ran == ("cloud" if lost else "box")
+            # Each observation says by which variant its request went, the one before and the one after the loss.
+            went = {(o.device, o.to, o.variant) for o in _of_all(secure, client)}
+            assert went == {
+                ("camera", "box", ""),
+                ("camera", "cloud", "fallback"),
+                ("cloud", "", "fallback"),
+                ("cloud", "camera", "fallback"),
+            }
             assert camera.status().lost == ("box",)
 
 

@@ -18,6 +18,7 @@ def add(journal: Journal, request: str) -> None:
         queue_s=0.0,
         size_bytes=4,
         epoch=1,
+        variant="",
     )
 
 

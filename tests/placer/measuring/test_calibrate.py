@@ -309,7 +309,7 @@ def observation(sequence: int, seconds: float, **more: Any) -> Observation:
     fields: dict[str, Any] = {
         "kind": "segment", "flow": "inspect", "segment": "inspect/0", "device": "camera", "to": "",
         "request": f"r{sequence}", "seconds": seconds, "padded_s": seconds,
-        "queue_s": 0.0, "bytes": 8, "sequence": sequence, "epoch": 1,
+        "queue_s": 0.0, "bytes": 8, "sequence": sequence, "epoch": 1, "variant": "",
     }  # fmt: skip
     return Observation(**{**fields, **more})
 
@@ -332,15 +332,28 @@ def test_requests_that_took_another_way_do_not_count() -> None:
         {"kind": "hop", "segment": first.name, "device": there.source, "to": there.target},
         {"segment": second.name, "device": second.device},
     ]
-    elsewhere = [*own[:1], {"segment": second.name, "device": "gpu"}]
+    elsewhere = [
+        {**own[0], "variant": "without the box"},
+        {"segment": second.name, "device": "gpu", "variant": "without the box"},
+    ]
     seen = [
         observation(10 * request + i, 0.01, request=f"r{request}", **fields)
         for request, way in enumerate([own, own, elsewhere, own])
         for i, fields in enumerate(way)
     ]
-    kept = of_plan(PLAN, seen)
+    kept = of_plan(seen)
     assert {o.request for o in kept} == {"r0", "r1", "r3"}
     assert [e.requests for e in of_observations(kept)] == [2, 2, 2]
+
+
+def test_a_fallback_whose_segments_have_the_plans_names_does_not_count() -> None:
+    # A whole model on the camera is the segment inspect/0 of it as well, and takes longer than the plan's.
+    seconds = {"": 0.01, "on the camera": 0.05}
+    seen = [observation(i, seconds[way], variant=way) for i, way in enumerate(["", "", "on the camera", ""] * 5)]
+    kept = of_plan(seen)
+    assert {o.variant for o in kept} == {""}
+    (one,) = of_observations(kept)
+    assert (one.requests, one.seconds) == (14, pytest.approx(0.01))
 
 
 def row(kind: str, name: str, where: str, seconds: float) -> Row:
