@@ -205,7 +205,6 @@ def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str
     }
     ops = [_endpoint(SOURCE, flow.source, 1.0)]
     for op in graph.ops:
-        condition = graph.conditions.get(op.name)
         ops.append(
             Op(
                 name=op.name,
@@ -213,7 +212,7 @@ def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str
                 weights_bytes=op.weights_bytes,
                 weights_id=op.weights_id if op.weights_bytes > 0 else None,
                 workspace_bytes=op.workspace_bytes,
-                share=graph.share[graph.stage_of[op.name]] if condition is None else condition.share,
+                share=graph.share[op.name],
             )
         )
     sinks = _sinks(graph)
@@ -277,7 +276,7 @@ def _sinks(graph: FlowGraph) -> dict[str, tuple[str, float]]:
 
     There is one for each share, so that what comes seldom is not charged as if it came always.
     """
-    shares = {tensor.name: graph.share_of(tensor.name) for tensor in graph.outputs}
+    shares = {tensor.name: graph.made[tensor.name] for tensor in graph.outputs}
     most = max(shares.values())
     return {name: (SINK if share == most else f"{SINK} {share:.12g}", share) for name, share in shares.items()}
 

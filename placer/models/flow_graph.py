@@ -33,8 +33,6 @@ class Condition:
         The stage that makes it.
     carries, makes
         The tensor that goes on, and its name after that: equal bytes, or none.
-    share
-        Expected fraction of the data that come this far.
     """
 
     name: str
@@ -43,7 +41,6 @@ class Condition:
     tested: str
     carries: str
     makes: str
-    share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +64,9 @@ class FlowGraph:
     stage_of
         The stage of each op; a condition's is the one that it lets tensors go on to.
     share
-        Expected fraction of the data that reaches a stage.
+        Expected fraction of the data for which something reaches an op: the largest of what it reads.
+    made
+        Expected fraction of the data for which a tensor is made, or at most that.
     conditions
         By op.
     origins
@@ -83,13 +82,14 @@ class FlowGraph:
     tensors: Mapping[str, Tensor]
     stage_of: Mapping[str, str]
     share: Mapping[str, float]
+    made: Mapping[str, float]
     conditions: Mapping[str, Condition]
     origins: Mapping[tuple[str, str], str]
     _producer: Mapping[str, Op] = field(init=False, repr=False, compare=False)
     _consumers: Mapping[str, tuple[Op, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("stages", "tensors", "stage_of", "share", "conditions", "origins"):
+        for name in ("stages", "tensors", "stage_of", "share", "made", "conditions", "origins"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         producer: dict[str, Op] = {}
         consumers: dict[str, list[Op]] = {}
@@ -125,11 +125,6 @@ class FlowGraph:
     def client_inputs(self) -> tuple[Tensor, ...]:
         """The data of its source, by the names that clients give."""
         return tuple(replace(tensor, name=self.wire_name(tensor.name)) for tensor in self.inputs)
-
-    def share_of(self, tensor: str) -> float:
-        """Return the expected fraction of the data for which a tensor is made."""
-        op = self.producer(tensor)
-        return 1.0 if op is None else self.share[self.stage_of[op.name]]
 
 
 def condition_op(stage: str, tensor: str) -> str:

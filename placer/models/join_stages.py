@@ -86,6 +86,7 @@ class _Joining:
         self.tensors: dict[str, Tensor] = {}
         self.stage_of: dict[str, str] = {}
         self.share: dict[str, float] = {}
+        self.made: dict[str, float] = {}
         self.conditions: dict[str, Condition] = {}
         self.origins: dict[tuple[str, str], str] = {}
 
@@ -103,6 +104,7 @@ class _Joining:
             tensors=self.tensors,
             stage_of=self.stage_of,
             share=self.share,
+            made=self.made,
             conditions=self.conditions,
             origins=self.origins,
         )
@@ -116,15 +118,9 @@ class _Joining:
         twice = [origin for i, origin in enumerate(read.values()) if origin in list(read.values())[:i]]
         if twice:
             raise ProblemError(f"{self._where(stage, 'reads')}: {twice[0]!r} is read by two inputs of one model")
-        arriving = [self._share_of(origin) for origin in read.values()]
         if stage.when is not None:
             tests = self._tested(stage, stage.when)
-            share = min([*arriving, self._share_of(tests)])
-            self.share[stage.name] = share * stage.when.share
-            read = {name: self._carried(stage, stage.when, tests, share, name, origin) for name, origin in read.items()}
-        else:
-            # Where one stage's data imply another's, the smaller share is exact; else it is an upper bound.
-            self.share[stage.name] = min(arriving, default=1.0)
+            read = {name: self._carried(stage, stage.when, tests, name, origin) for name, origin in read.items()}
         self.origins.update({(stage.name, name): origin for name, origin in read.items()})
         for op in graph.ops:
             self._append(stage, self._renamed(stage, op))
@@ -147,6 +143,16 @@ class _Joining:
             raise ProblemError(f"{self._where(stage, 'name')}: two ops would be called {op.name!r}; rename the stage")
         self.stage_of[op.name] = stage.name
         self.ops.append(op)
+        # Of an op that reads nothing: it runs within a segment, whose other ops read something of its stage.
+        arriving = [self.made[t] for t in op.inputs] or [self.made[origin] for origin in self._read_by(stage)]
+        # What comes more often than the rest is sent as often: agents do not know what the other end waits for.
+        self.share[op.name] = max(arriving)
+        # Where one of the inputs implies the others, the smallest is exact; else an upper bound.
+        made = min(arriving) * (stage.when.share if stage.when is not None and op.name in self.conditions else 1.0)
+        self.made.update(dict.fromkeys(op.outputs, made))
+
+    def _read_by(self, stage: Stage) -> list[str]:
+        return [origin for (reader, _), origin in self.origins.items() if reader == stage.name]
 
     def _read(self, stage: Stage, tensor: Tensor) -> str:
         """Return the flow's name of what an input reads, after checking that it fits."""
@@ -155,6 +161,7 @@ class _Joining:
         if self.flow.plain or not origin:
             made = self.inputs.setdefault(written, replace(tensor, name=written))
             self.tensors[written] = made
+            self.made[written] = 1.0
             name = written
         else:
             name = self._output(f"{self._where(stage, 'reads')}.{tensor.name}", origin, output)
@@ -191,12 +198,14 @@ class _Joining:
             )
         return name
 
-    def _carried(self, stage: Stage, when: When, tests: str, share: float, tensor: str, origin: str) -> str:
+    def _carried(self, stage: Stage, when: When, tests: str, tensor: str, origin: str) -> str:
         """Add the condition between an input and what it reads; return the tensor that it makes."""
         carried = self.tensors[origin]
         makes = f"{stage.name}/{tensor}"
         name = condition_op(stage.name, tensor)
         self.tensors[makes] = replace(carried, name=makes)
+        tested, _ = split_origin(when.tensor)
+        self.conditions[name] = Condition(name=name, when=when, tests=tests, tested=tested, carries=origin, makes=makes)
         self._append(
             stage,
             Op(
@@ -210,16 +219,7 @@ class _Joining:
                 workspace_bytes=carried.bytes,
             ),
         )
-        tested, _ = split_origin(when.tensor)
-        self.conditions[name] = Condition(
-            name=name, when=when, tests=tests, tested=tested, carries=origin, makes=makes, share=share
-        )
         return makes
-
-    def _share_of(self, tensor: str) -> float:
-        if tensor in self.inputs:
-            return 1.0
-        return self.share[split_origin(tensor)[0]]
 
     def _outputs(self) -> list[str]:
         if self.flow.outputs:

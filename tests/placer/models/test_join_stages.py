@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import msgspec
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from placer.errors import ProblemError
 from profiles import Stage, When
@@ -44,7 +46,7 @@ def test_a_condition_makes_a_copy_of_what_it_carries(tmp_path):
     assert (made.shape, made.dtype, made.bytes) == (carried.shape, carried.dtype, carried.bytes)
 
 
-def test_shares_multiply_along_conditions_and_the_smallest_reaches_a_join(tmp_path):
+def test_shares_multiply_along_conditions_and_the_smallest_goes_on_from_a_join(tmp_path):
     again = Stage(
         name="again",
         model="net.onnx",
@@ -53,12 +55,44 @@ def test_shares_multiply_along_conditions_and_the_smallest_reaches_a_join(tmp_pa
     )
     beside = Stage(name="beside", model="gate.tflite", reads={"small": "shrink/small"})
     graph = joined(tmp_path, (*STAGES, again, beside), ("again/y", "beside/score", "gate/score"))
-    assert dict(graph.share) == {"shrink": 1.0, "gate": 1.0, "net": 0.25, "again": 0.125, "beside": 1.0}
-    assert graph.conditions["when again/x"].share == 0.25
-    assert {t.name: graph.share_of(t.name) for t in graph.outputs} == {
+    assert {op: share for op, share in graph.share.items() if op.endswith(("/x", "/conv", "/mean_0"))} == {
+        # Every picture is sent to where the number of the net is, and then goes on with an eighth of them.
+        "gate/mean_0": 1.0, "when net/x": 1.0, "net/conv": 0.25, "when again/x": 1.0, "again/conv": 0.125,
+        "beside/mean_0": 1.0,
+    }  # fmt: skip
+    assert {t.name: graph.made[t.name] for t in graph.outputs} == {
         "again/y": 0.125, "beside/score": 1.0, "gate/score": 1.0,
     }  # fmt: skip
-    assert graph.share_of("frame") == 1.0
+    assert graph.made["frame"] == 1.0
+
+
+def test_each_input_of_a_stage_has_the_share_of_its_own_data(tmp_path):
+    both = Stage(
+        name="both",
+        model="both.onnx",
+        reads={"a": "frame", "b": "net/y"},
+        when=When(tensor="gate/score", at_least=0.7, share=0.5),
+    )
+    nodes = [
+        helper.make_node("ReduceMean", ["a"], ["l"], "left", keepdims=0),
+        helper.make_node("Add", ["l", "b"], ["s"], "join"),
+        helper.make_node("Neg", ["s"], ["t"], "after"),
+    ]
+    infos = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s)
+        for n, s in (("a", (1, 3, 8, 8)), ("b", (1, 2)), ("t", (1, 2)))
+    ]
+    graph = helper.make_graph(nodes, "g", infos[:2], infos[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "both.onnx")
+    graph = joined(tmp_path, (*STAGES, both, Stage(name="plain", model="both.onnx", reads=both.reads)))
+    assert (graph.share["when both/a"], graph.made["both/a"]) == (1.0, 0.5)
+    assert (graph.share["when both/b"], graph.made["both/b"]) == (1.0, 0.125)
+    # An op that joins them waits for the seldom one; what it reads is sent as often as it is made.
+    for stage, often, seldom in (("both", 0.5, 0.125), ("plain", 1.0, 0.25)):
+        assert graph.share[f"{stage}/left"] == graph.made[f"{stage}/l"] == often
+        assert (graph.share[f"{stage}/join"], graph.made[f"{stage}/s"]) == (often, seldom)
+        assert graph.share[f"{stage}/after"] == graph.made[f"{stage}/t"] == seldom
 
 
 def test_outputs_are_what_no_stage_takes_in_unless_they_are_named(tmp_path):
@@ -136,9 +170,6 @@ def test_what_does_not_fit_is_refused_with_its_place(tmp_path, stages, outputs, 
 
 def test_an_input_that_nothing_feeds_is_named(tmp_path):
     two = Stage(name="two", model="two.onnx", reads={"a": "frame"})
-    import onnx
-    from onnx import TensorProto, helper
-
     infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 3, 8, 8)) for n in ("a", "b", "s")]
     graph = helper.make_graph([helper.make_node("Add", ["a", "b"], ["s"])], "g", infos[:2], infos[2:])
     onnx.save(
