@@ -31,6 +31,13 @@ _REFUSED_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z ]+)")
 _FOREIGN = ("unable to get local issuer certificate", "self signed certificate in certificate chain")
 _OTHER_NAME = "Hostname Verification Check failed"
 _NO_TLS = "WRONG_VERSION_NUMBER"
+# What it says where nobody listens: a chain of layers, of which the last word is for people.
+_UNREACHED = ("failed to connect to all addresses", "errors resolving ")
+_REASONS = {
+    "connection refused": "connection refused", "timed out": "timed out", "timeout": "timed out",
+    "no route to host": "no route to host", "network is unreachable": "network is unreachable",
+    "domain name not found": "no machine of that name is known",
+}  # fmt: skip
 # A listener that refuses a handshake closes the connection without a word that gRPC would hand on.
 _CLOSED = re.compile(r"Socket closed|Connection reset|recvmsg|Broken pipe")
 
@@ -94,7 +101,7 @@ class Connection(Generic[Calls]):
             self._channel.close()
 
     def why(self, details: str) -> str:
-        """Say why no connection could be made, where it is for a certificate; else repeat what gRPC says."""
+        """Say why no connection could be made, in a few words where it is known; else repeat what gRPC says."""
         theirs = "" if self._device is None else f" of device {self._device!r}"
         if refused := _REFUSED_CERTIFICATE.search(details):
             reason = refused[1].strip()
@@ -105,7 +112,7 @@ class Connection(Generic[Calls]):
         if _NO_TLS in details:
             return "it listens without certificates; start it with --authority, --certificate and --key"
         if not _CLOSED.search(details):
-            return details
+            return _shortened(details)
         if self._credentials is None:
             return f"{details}; if the agent{theirs} asks for certificates, give --authority, --certificate and --key"
         try:
@@ -116,3 +123,12 @@ class Connection(Generic[Calls]):
 
     def _open(self) -> grpc.Channel:
         return open_channel(self.address, self._max_message_bytes, self._material, self._device, alone=self._alone)
+
+
+def _shortened(details: str) -> str:
+    """Keep the reason of what gRPC says where nobody listens."""
+    if not details.startswith(_UNREACHED):
+        return details
+    said = details.lower()
+    reason = next((reason for word, reason in _REASONS.items() if word in said), None)
+    return details if reason is None else f"{reason} (does the agent run, and is the address right?)"
