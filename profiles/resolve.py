@@ -285,7 +285,7 @@ def _link_profile(entry: LinkEntry, catalog: Catalog, place: Place) -> LinkProfi
     factor = _factor(entry.time_factor, place)
     with place.refusing():
         profile = msgspec.structs.replace(base, **changes)
-        exponents = {"bandwidth_up_bps": -1, "bandwidth_down_bps": -1, "latency_s": 1}
+        exponents = {"bandwidth_up_bps": -1, "bandwidth_down_bps": -1, "latency_s": 1, "wake_s": 1}
         known = {name: figure for name in exponents if (figure := getattr(profile, name)) is not None}
         return msgspec.structs.replace(
             profile, **{name: _times(figure, factor, exponents[name]) for name, figure in known.items()}

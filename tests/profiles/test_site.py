@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from profiles import Site, SiteError, read_site
+from profiles.energy import transfer_cost
 
 SITE = """\
 format: placer.site/1.0
@@ -321,3 +322,18 @@ def test_what_cannot_be_asked_is_refused(tmp_path: Path, more: str, message: str
 def test_limits_and_objective_are_read(tmp_path: Path) -> None:
     site = read(tmp_path, SITE + "objective: latency_s\nlimits: {power_w: {site: 400}, energy_w: 2}\n")
     assert (site.objective, dict(site.limits.power_w), site.limits.energy_w) == ("latency_s", {"site": 400}, 2)
+
+
+def test_a_links_time_factor_multiplies_all_its_seconds(tmp_path: Path) -> None:
+    # Calibration measures whole hops, the waking of a radio among them.
+    slow = read_site(edit(tmp_path, "links.1.time_factor", 3.0))
+    costs = []
+    for site in (read(tmp_path, SITE), slow):
+        link = site.link("box", "gpu")
+        assert link is not None
+        assert link.profile.wake_s is not None
+        costs.append(transfer_cost(link, site.device("box"), site.device("gpu")))
+    before, after = costs
+    assert after.latency_s == pytest.approx(3 * before.latency_s)
+    assert after.bytes_per_s == pytest.approx(before.bytes_per_s / 3)
+    assert after.tail_j == before.tail_j
