@@ -48,6 +48,7 @@ def emulate_command(
 
     from placer.deployment.feeds import read_feeds
     from placer.emulation.emulate import emulate
+    from placer.emulation.made_for import check_made_for
     from placer.plan import read_plan
     from profiles import read_site
 
@@ -56,7 +57,9 @@ def emulate_command(
     with terminal:
         cuts = tuple(_cut(text) for text in cut or ())
         whole = read_plan(plan)
-        _check_site(read_site(site), whole, site)
+        given = read_site(site)
+        _check_site(given, whole, site)
+        check_made_for(given, whole, site, terminal.progress)
         feeds: dict[str, Any] = {}
         if inputs:
             if len(whole.flows) > 1:

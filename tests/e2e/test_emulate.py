@@ -96,6 +96,11 @@ def test_refusals(two):
         done = two.placer("emulate", "site.yaml", "plan.json", *arguments)
         assert done.code == 2, arguments
         assert words in done.err
+    text = (two.folder / "site.yaml").read_text()
+    two.write("site.yaml", text.replace("rate_hz: 2", "rate_hz: 3"))
+    done = two.placer("emulate", "site.yaml", "plan.json")
+    assert done.code == 2
+    assert "flows look rate_hz is 2 in the plan and 3 in the site" in " ".join(done.err.split())
     two.site("name: box", "name: crate")
     text = (two.folder / "site.yaml").read_text()
     two.write("site.yaml", text.replace("to: box", "to: crate").replace("sink: box", "sink: crate"))
