@@ -11,7 +11,7 @@ import typer
 from placer.cli.agents import Json
 from placer.cli.certs import AuthorityFile, CertificateFile, KeyFile, read_credentials
 from placer.cli.terminal import require_folder, write_file
-from placer.errors import ProblemError
+from placer.errors import ProblemError, RunError
 
 if TYPE_CHECKING:
     from placer.cli.terminal import Terminal
@@ -130,6 +130,9 @@ def _probe(start: End | None, target: End, credentials: Credentials | None) -> L
     if start is None:
         return probe_link(target.address, credentials=credentials, device=target.device or None)
     with AgentClient(start.address, credentials=credentials, device=start.device or None) as client:
+        named = client.status().device
+        if start.device and named != start.device:
+            raise RunError(f"the agent at {start.address} is {named!r}, not {start.device!r}; look at the addresses")
         return client.probe(target.device, target.address)
 
 

@@ -111,6 +111,12 @@ def test_the_command_measures_from_an_agent_and_saves_a_profile(command, agents)
         assert words in out
 
 
+def test_an_agent_that_probes_under_another_name_is_refused(command, agents) -> None:
+    code, _, err = command("probe", f"cam={agents['camera']}", f"box={agents['box']}")
+    assert code == 4
+    assert "is 'camera', not 'cam'; look at the addresses" in " ".join(err.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
