@@ -147,7 +147,7 @@ class Run:
                 if tests in gone or carries in gone:
                     gone.add(condition.makes.name)
                 elif tests in have and carries in have:
-                    if condition.holds(float(have[tests].reshape(-1)[condition.element])):
+                    if condition.holds(have[tests].reshape(-1)[condition.element]):
                         have[condition.makes.name] = have[carries]
                     else:
                         gone.add(condition.makes.name)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import numpy as np
 
 from runtimes.datatypes import DATATYPES
 
@@ -159,11 +160,23 @@ class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if (self.carries.dtype, self.carries.shape) != (self.makes.dtype, self.makes.shape):
             raise ValueError(f"condition {self.name!r} carries and makes tensors of different type or shape")
 
-    def holds(self, number: float) -> bool:
-        """Say whether a number lies within the bounds."""
-        low = -math.inf if self.at_least is None else self.at_least
-        high = math.inf if self.at_most is None else self.at_most
-        return low <= number <= high
+    def holds(self, number: Any) -> bool:
+        """Say whether a number of the tested tensor's type lies within the bounds.
+
+        Bounds are rounded to that type where it has fractions: 0.7 is at least 0.7 in 32 bits too. Whole numbers are
+        compared exactly.
+        """
+        dtype = DATATYPES[self.tests.dtype]
+        if dtype.kind == "f":
+            # A bound beyond the type's range is infinite in it.
+            with np.errstate(over="ignore"):
+                low = None if self.at_least is None else float(dtype.type(self.at_least))
+                high = None if self.at_most is None else float(dtype.type(self.at_most))
+            value: int | float = float(number)
+        else:
+            # Python compares whole numbers with fractions exactly, numpy only after rounding.
+            low, high, value = self.at_least, self.at_most, int(number)
+        return (low is None or low <= value) and (high is None or value <= high)
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

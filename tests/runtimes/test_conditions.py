@@ -14,10 +14,11 @@ from placer.deployment.deploy import deploy, next_epoch, run
 from runtimes.assignment import decode_assignment, encode_assignment
 from runtimes.channel import open_channel
 from runtimes.client import AgentClient
+from runtimes.datatypes import DATATYPES
 from runtimes.errors import BadManifest
 from runtimes.hop import Hop, read_hop, write_hop
 from runtimes.rpc import INFERENCE_SERVICE, Stub
-from runtimes.specs import ConditionSpec
+from runtimes.specs import ConditionSpec, TensorSpec
 from tests.runtimes.plans import Step, plan, tensor
 
 
@@ -115,7 +116,31 @@ def test_a_result_of_nothing_is_a_result(addresses):
     ],
 )
 def test_bounds_are_inclusive_and_what_is_no_number_is_outside(value, bounds, holds):
-    assert condition("when", "a", "x", "g", **bounds).holds(float(np.float32(value))) is holds
+    assert condition("when", "a", "x", "g", **bounds).holds(np.float32(value)) is holds
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "bounds", "holds"),
+    [
+        ("FP16", 0.7, {"at_least": 0.7}, True),
+        ("FP32", 0.7, {"at_least": 0.7}, True),
+        ("FP32", 0.1, {"at_most": 0.1}, True),
+        ("FP32", np.nextafter(np.float32(0.7), np.float32(0)), {"at_least": 0.7}, False),
+        ("FP32", 3e38, {"at_most": 1e300}, True),
+        ("FP64", 0.7, {"at_least": 0.7, "at_most": 0.7}, True),
+        ("FP64", np.nextafter(0.7, 0), {"at_least": 0.7}, False),
+        ("FP64", float(np.float32(0.7)), {"at_least": 0.7}, False),
+        ("INT64", 2**53 + 1, {"at_most": 2.0**53}, False),
+        ("INT64", 2**53 + 1, {"at_least": 2.0**53, "at_most": 2.0**54}, True),
+        ("UINT64", 2**64 - 1, {"at_least": 2.0**64}, False),
+        ("INT8", 1, {"at_least": 0.5}, True),
+        ("BOOL", True, {"at_least": 1}, True),
+    ],
+)
+def test_bounds_are_compared_in_the_type_of_the_number(dtype, value, bounds, holds):
+    tests = TensorSpec(name="t", port="t", dtype=dtype, shape=(1,))
+    spec = msgspec.structs.replace(condition("when", "a", "x", "g", **bounds), tests=tests, element=0)
+    assert spec.holds(np.array([value], DATATYPES[dtype])[0]) is holds
 
 
 def test_conditions_chain_and_what_one_holds_back_the_next_passes_on(addresses):
