@@ -277,8 +277,13 @@ def _sinks(graph: FlowGraph) -> dict[str, tuple[str, float]]:
     There is one for each share, so that what comes seldom is not charged as if it came always.
     """
     shares = {tensor.name: graph.made[tensor.name] for tensor in graph.outputs}
-    most = max(shares.values())
-    return {name: (SINK if share == most else f"{SINK} {share:.12g}", share) for name, share in shares.items()}
+    # Products that differ by their rounding alone are one share, the largest of them.
+    written = {name: f"{share:.12g}" for name, share in shares.items()}
+    largest = {text: max(shares[name] for name in shares if written[name] == text) for text in written.values()}
+    most = max(largest.values())
+    return {
+        name: (SINK if largest[text] == most else f"{SINK} {text}", largest[text]) for name, text in written.items()
+    }
 
 
 def _endpoint(name: str, device: str, share: float) -> Op:

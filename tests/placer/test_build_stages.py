@@ -89,6 +89,29 @@ def test_outputs_of_different_shares_have_sinks_of_their_own(tmp_path):
     assert {op.name: op.share for op in flow.ops}["when net/x"] == 1.0
 
 
+def test_outputs_whose_shares_differ_by_rounding_alone_have_one_sink(tmp_path):
+    """A tenth of a fifth is not quite the hundredth's double that another condition names."""
+    shrink, gate, net = small.STAGES
+    stages = (
+        shrink,
+        gate,
+        *(
+            msgspec.structs.replace(
+                net, name=name, when=msgspec.structs.replace(net.when, tensor=tensor, element=0, share=share)
+            )
+            for name, tensor, share in (("a", "gate/score", 0.1), ("b", "a/y", 0.2), ("c", "gate/score", 0.02))
+        ),
+    )
+    assert 0.1 * 0.2 != 0.02
+    (flow,) = built(tmp_path, small.flow(stages, ("gate/score", "b/y", "c/y"))).problem.flows
+    assert {op.name: op.share for op in flow.ops if is_endpoint(op.name)} == {
+        SOURCE: 1.0, SINK: 1.0, f"{SINK} 0.02": 0.1 * 0.2,
+    }  # fmt: skip
+    # Also where it is the largest.
+    (flow,) = built(tmp_path, small.flow(stages, ("b/y", "c/y"))).problem.flows
+    assert {op.name: op.share for op in flow.ops if is_endpoint(op.name)} == {SOURCE: 1.0, SINK: 0.1 * 0.2}
+
+
 def test_joules_count_shares_and_the_deadline_holds_on_the_longest_path(tmp_path):
     only_camera = {stage: {"camera": ("slow", 0.001, 0.001)} for stage in ("shrink", "gate", "net")}
     made = built(tmp_path, where=only_camera)
