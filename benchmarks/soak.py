@@ -241,7 +241,7 @@ class Soak:
         # What is acknowledged is there: a sink that cannot be reached is asked again.
         for _ in range(10):
             try:
-                (outputs,) = sink.fetch(request).values()
+                (outputs,) = sink.fetch(request, FLOW).values()
                 break
             except AgentError as error:
                 if error.status == "NOT_FOUND":

@@ -266,9 +266,24 @@ class AgentClient:
             not_taken=tuple(missing.split("\n")) if missing else (),
         )
 
-    def fetch(self, request_id: str) -> dict[str, Array]:
-        """Read the result of a request at its sink; outputs that were not taken are not in it."""
-        return _outputs_of(self._call(self._agent.Fetch, agent_pb2.FetchRequest(request=request_id)))
+    def fetch(self, request_id: str, flow: str = "") -> dict[str, Array]:
+        """Read the result of a request at its sink; outputs that were not taken are not in it.
+
+        Parameters
+        ----------
+        request_id
+            Names the request among those of its flow.
+        flow
+            Its flow; if not given, the only one that has a result of that id there.
+
+        Raises
+        ------
+        UnknownName
+            If there is no such result.
+        BadRequest
+            If no flow is given, and several have a result of that id there.
+        """
+        return _outputs_of(self._call(self._agent.Fetch, agent_pb2.FetchRequest(request=request_id, flow=flow)))
 
     def echo(self, payload: bytes) -> bytes:
         """Send a payload there and back, to measure the link."""

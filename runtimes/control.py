@@ -129,7 +129,7 @@ class AgentServicer:
     @answers
     def fetch(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Read a stored result."""
-        flow, outputs = self._results.get(request.request)
+        flow, outputs = self._results.get(request.request, request.flow)
         reply = open_inference_grpc_pb2.ModelInferResponse(model_name=flow.name, id=request.request)
         encode_result(outputs, flow.outputs, reply)
         return reply

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtimes.access import require_client, require_route
-from runtimes.answered import Answered
+from runtimes.answered import Answered, digest
 from runtimes.convert import decode, lay_out_result, require_all
 from runtimes.errors import AgentError, BadRequest, DeadlineExceeded, Failed, UnknownName, WrongState
 from runtimes.hop import is_hop, read_hop
@@ -142,9 +142,10 @@ class DataPlane:
         if model.name in loaded.flows:
             outputs = self._answered.get(loaded.epoch, model.name, request, arrays) if message.id else None
             if outputs is None:
+                elsewhere = loaded.flows[model.name].sink != loaded.device
                 outputs = self._source.request(
                     loaded, loaded.flows[model.name], arrays, request=request, deadline_s=deadline_s,
-                    on_cancel=on_cancel, trace=trace,
+                    on_cancel=on_cancel, trace=trace, asked=digest(arrays) if message.id and elsewhere else "",
                 )  # fmt: skip
                 if message.id and outputs is not None:
                     self._answered.put(loaded.epoch, model.name, request, arrays, outputs)

@@ -43,6 +43,8 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         The device that did not answer the sender, if that was what went wrong.
     not_taken
         Names of tensors of its route that will not come for this request, one a line: a condition did not hold.
+    asked
+        Digest of the request's inputs, where its client gave the id and the sink keeps the result under it.
     """
 
     kind: Literal["tensors", "done", "failed"]
@@ -60,6 +62,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     reason: str = ""
     lost: str = ""
     not_taken: str = ""
+    asked: str = ""
 
     def __post_init__(self) -> None:
         """Check the figure; a wrong one raises ``ValueError``, which msgspec gives its path."""

@@ -87,7 +87,7 @@ class Relay:
                     raise WrongState(f"request {hop.request!r} is no longer open at its source")
                 run = self.runs.open(
                     loaded, flow, key=hop.run, request=hop.request, deadline=time.monotonic() + hop.deadline_s,
-                    trace=trace,
+                    trace=trace, asked=hop.asked,
                 )  # fmt: skip
             run.spend(math.nan if hop.joules is None else hop.joules)
             self.take(run, arrays, inline=False, not_taken=hop.tensors_not_taken)
@@ -195,7 +195,11 @@ class Relay:
         if run.loaded.is_source(run.flow.name):
             run.resolve(result)
             return
-        self._results.put(run.request, run.flow, result)
+        try:
+            self._results.put(run.request, run.flow, result, asked=(run.loaded.epoch, run.asked))
+        except AgentError:
+            self.runs.close(run)
+            raise
         self._tell_source(run, _hop(run, "done", run.flow.source, ""))
 
     def _fail(self, run: Run, segment: str, error: AgentError, *, lost: str = "") -> None:
@@ -248,6 +252,7 @@ def _hop(
         reason=reason,
         lost=lost,
         not_taken=not_taken,
+        asked=run.asked,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runtimes.convert import size_bytes
-from runtimes.errors import Exhausted, UnknownName
+from runtimes.errors import BadRequest, Exhausted, UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 class _Result:
     flow: FlowSpec
     outputs: Mapping[str, Array]
+    asked: tuple[int, str]
+    bytes: int
     stored_at: float
     fetched: bool = False
 
 
 class ResultStore:
-    """Results by request id, kept until their time is over.
+    """Results by flow and request id, kept until their time is over.
 
     Parameters
     ----------
@@ -43,54 +45,92 @@ class ResultStore:
         self._capacity_bytes = capacity_bytes
         self._keep_s = keep_s
         self._lock = threading.Lock()
-        self._results: dict[str, _Result] = {}
+        # By flow and id: the ids are the clients' own, and those of another flow know nothing of them.
+        self._results: dict[tuple[str, str], _Result] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._results)
 
-    def put(self, request: str, flow: FlowSpec, outputs: Mapping[str, Array]) -> None:
-        """Store a result; a later one of the same request replaces it.
+    def put(self, request: str, flow: FlowSpec, outputs: Mapping[str, Array], *, asked: tuple[int, str]) -> None:
+        """Store a result; nothing changes where it cannot be stored.
+
+        Parameters
+        ----------
+        request, flow
+            What it is the result of.
+        outputs
+            Its tensors by name.
+        asked
+            The plan's epoch and a digest of the inputs. A result of the same request that was asked the same stays,
+            and is the result of both.
 
         Raises
         ------
+        BadRequest
+            If the result of another request with that id was not fetched yet.
         Exhausted
             If there is no room: what was acknowledged is not thrown away for it.
         """
+        key = (flow.name, request)
         size = size_bytes(outputs.values())
+        now = time.monotonic()
         with self._lock:
-            self._drop(request)
-            self._make_room(size)
-            if len(self._results) >= self._capacity or self._bytes + size > self._capacity_bytes:
-                raise Exhausted(f"{len(self._results)} results wait here to be fetched; fetch some")
-            self._results[request] = _Result(flow, outputs, time.monotonic())
+            for old in [k for k, result in self._results.items() if now - result.stored_at > self._keep_s]:
+                self._drop(old)
+            held = self._results.get(key)
+            if held is not None and held.asked == asked:
+                # It is acknowledged anew.
+                held.stored_at, held.fetched = now, False
+                return
+            if held is not None and not held.fetched:
+                raise BadRequest(
+                    f"the result of an earlier request {request[:200]!r} of flow {flow.name!r}, with other inputs or "
+                    "under another plan, waits here; fetch it first, or give each request an id of its own"
+                )
+            waiting = [result for result in self._results.values() if not result.fetched]
+            if len(waiting) >= self._capacity or sum(r.bytes for r in waiting) + size > self._capacity_bytes:
+                raise Exhausted(f"{len(waiting)} results wait here to be fetched; fetch some")
+            self._drop(key)
+            for done in [k for k, result in self._results.items() if result.fetched]:
+                if len(self._results) < self._capacity and self._bytes + size <= self._capacity_bytes:
+                    break
+                self._drop(done)
+            self._results[key] = _Result(flow, outputs, asked, size, now)
             self._bytes += size
 
-    def get(self, request: str) -> tuple[FlowSpec, Mapping[str, Array]]:
+    def get(self, request: str, flow: str = "") -> tuple[FlowSpec, Mapping[str, Array]]:
         """Read a result; it stays for as long as there is room.
+
+        Parameters
+        ----------
+        request
+            The request's id.
+        flow
+            Its flow; ``""`` for the only one that has a result of that id.
 
         Raises
         ------
         UnknownName
             If there is none of that request.
+        BadRequest
+            If no flow is given, and several have one.
         """
         with self._lock:
-            result = self._results.get(request)
+            flows = [flow] if flow else [f for f, known in self._results if known == request]
+            if len(flows) > 1:
+                raise BadRequest(
+                    f"results of requests {request[:200]!r} of {len(flows)} flows are stored on this device; "
+                    f"say of which flow: {sorted(flows)}"
+                )
+            result = self._results.get((flows[0], request)) if flows else None
             if result is None:
-                raise UnknownName(f"no result of request {request[:200]!r} is stored on this device")
+                whose = f" of flow {flow[:200]!r}" if flow else ""
+                raise UnknownName(f"no result of request {request[:200]!r}{whose} is stored on this device")
             result.fetched = True
             return result.flow, result.outputs
 
-    def _make_room(self, size: int) -> None:
-        now = time.monotonic()
-        for request in [r for r, result in self._results.items() if now - result.stored_at > self._keep_s]:
-            self._drop(request)
-        for request in [r for r, result in self._results.items() if result.fetched]:
-            if len(self._results) < self._capacity and self._bytes + size <= self._capacity_bytes:
-                return
-            self._drop(request)
-
-    def _drop(self, request: str) -> None:
-        result = self._results.pop(request, None)
+    def _drop(self, key: tuple[str, str]) -> None:
+        result = self._results.pop(key, None)
         if result is not None:
-            self._bytes -= size_bytes(result.outputs.values())
+            self._bytes -= result.bytes

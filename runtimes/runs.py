@@ -71,11 +71,13 @@ class Run:
         Its place among this device's runs: an earlier one's segments go first.
     trace
         The span that its work here belongs to; None where nobody traces it.
+    asked
+        Digest of its inputs; ``""`` where the sink need not know it.
     """
 
     def __init__(
         self, loaded: LoadedPlan, flow: FlowSpec, *, key: str, request: str, deadline: float, order: int,
-        trace: TraceContext | None = None,
+        trace: TraceContext | None = None, asked: str = "",
     ) -> None:  # fmt: skip
         self.loaded = loaded
         self.flow = flow
@@ -84,6 +86,7 @@ class Run:
         self.deadline = deadline
         self.order = order
         self.trace = trace
+        self.asked = asked
         self.busy_s = 0.0
         self.resolved = Once()
         self.outcome: Mapping[str, Array] | AgentError | None = None
@@ -235,7 +238,7 @@ class RunTable:
 
     def open(
         self, loaded: LoadedPlan, flow: FlowSpec, *, key: str, request: str, deadline: float,
-        trace: TraceContext | None = None,
+        trace: TraceContext | None = None, asked: str = "",
     ) -> Run:  # fmt: skip
         """Find a run, or open it.
 
@@ -254,7 +257,9 @@ class RunTable:
             if len(self._runs) >= self._capacity:
                 raise Exhausted(f"{self._capacity} requests are open on device {loaded.device!r}; try later")
             self._opened += 1
-            run = Run(loaded, flow, key=key, request=request, deadline=deadline, order=self._opened, trace=trace)
+            run = Run(
+                loaded, flow, key=key, request=request, deadline=deadline, order=self._opened, trace=trace, asked=asked
+            )
             self._runs[loaded.epoch, key] = run
             self._watch(deadline)
             return run

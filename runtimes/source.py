@@ -61,7 +61,7 @@ class Source:
 
     def request(
         self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float,
-        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None = None,
+        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None = None, asked: str = "",
     ) -> Mapping[str, Array] | None:  # fmt: skip
         """Run a whole flow, here at its source, and wait for its sink.
 
@@ -79,6 +79,8 @@ class Source:
             Takes what is to be called when the client goes away; False if it has gone already.
         trace
             The request's span; None where nobody traces it.
+        asked
+            Digest of the inputs, for a sink elsewhere that knows the request by an id of the client's.
 
         Returns
         -------
@@ -98,7 +100,9 @@ class Source:
                 variant = self._variants.choose(loaded, flow.name, tried)
                 flow = variant.flows[flow.name]
                 try:
-                    return self._attempt(variant, flow, arrays, request, deadline, on_cancel, trace, backed=backed)
+                    return self._attempt(
+                        variant, flow, arrays, request, deadline, on_cancel, trace, asked, backed=backed
+                    )
                 except (Unreachable, WrongState) as error:
                     # Inference changes nothing, so another way may be tried; the client hears of one end only.
                     tried.add(variant.assignment.plan)
@@ -107,11 +111,11 @@ class Source:
 
     def _attempt(
         self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], request: str, deadline: float,
-        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None, *, backed: bool,
+        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None, asked: str, *, backed: bool,
     ) -> Mapping[str, Array] | None:  # fmt: skip
         deadline_s = deadline - time.monotonic()
         run = self._relay.runs.open(
-            loaded, flow, key=secrets.token_hex(16), request=request, deadline=deadline, trace=trace
+            loaded, flow, key=secrets.token_hex(16), request=request, deadline=deadline, trace=trace, asked=asked
         )
         try:
             if not on_cancel(lambda: run.resolve(Failed("the client went away"))):

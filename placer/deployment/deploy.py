@@ -316,7 +316,7 @@ def _pass(
     started = time.perf_counter()
     reply = source.infer(flow.name, feeds, deadline_s)
     latency_s = time.perf_counter() - started
-    outputs = sink.fetch(reply.request_id) if reply.outputs is None else reply.outputs
+    outputs = sink.fetch(reply.request_id, flow.name) if reply.outputs is None else reply.outputs
     not_taken = tuple(t.name for t in flow.outputs if t.name not in outputs)
     return Passage(request_id=reply.request_id, outputs=outputs, latency_s=latency_s, not_taken=not_taken)
 

@@ -159,10 +159,12 @@ class Observation(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., flow: _Optional[str] = ..., segment: _Optional[str] = ..., device: _Optional[str] = ..., to: _Optional[str] = ..., request: _Optional[str] = ..., seconds: _Optional[float] = ..., padded_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., bytes: _Optional[int] = ..., sequence: _Optional[int] = ..., epoch: _Optional[int] = ..., variant: _Optional[str] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
-    __slots__ = ("request",)
+    __slots__ = ("request", "flow")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
+    FLOW_FIELD_NUMBER: _ClassVar[int]
     request: str
-    def __init__(self, request: _Optional[str] = ...) -> None: ...
+    flow: str
+    def __init__(self, request: _Optional[str] = ..., flow: _Optional[str] = ...) -> None: ...
 
 class EchoRequest(_message.Message):
     __slots__ = ("payload", "reply_bytes")

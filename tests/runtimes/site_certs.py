@@ -46,4 +46,4 @@ def ask(agents: LocalAgents, credentials: Credentials) -> np.ndarray:
     with AgentClient(agents.addresses["camera"], credentials=credentials, device="camera") as source:
         reply = source.infer("flow", sample(), deadline_s=10)
     with AgentClient(agents.addresses["cloud"], credentials=credentials, device="cloud") as sink:
-        return sink.fetch(reply.request_id)["y"]
+        return sink.fetch(reply.request_id, "flow")["y"]

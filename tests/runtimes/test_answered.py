@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtimes.answered import Answered
+from runtimes.answered import Answered, digest
 
 
 def x(value: float) -> dict[str, np.ndarray]:
@@ -42,3 +42,11 @@ def test_it_is_bounded_in_number_bytes_and_time():
     forgetful = Answered(2, 70, -1.0)
     forgetful.put(1, "flow", "a", x(1), x(2))
     assert forgetful.get(1, "flow", "a", x(1)) is None
+
+
+def test_a_digest_tells_inputs_apart():
+    words = [np.array(items, object) for items in ([b"a", b"bc"], [b"ab", b"c"], [b"abc"])]
+    inputs = [x(1), x(-1), {"z": x(1)["x"]}, {**x(1), "z": x(1)["x"]}, *({"x": w} for w in words)]
+    assert len({digest(given) for given in inputs}) == len(inputs)
+    assert digest(x(np.nan)) == digest(x(np.nan))
+    assert digest({"a": words[0], **x(1)}) == digest({**x(1), "a": words[0]})

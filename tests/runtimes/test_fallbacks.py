@@ -249,7 +249,7 @@ def test_acknowledged_results_are_neither_lost_nor_doubled(agents):
     assert len(acknowledged) == 60
     with AgentClient(agents.addresses["cloud"]) as sink:
         for request, y in acknowledged.items():
-            np.testing.assert_array_equal(sink.fetch(request)["y"], y)
+            np.testing.assert_array_equal(sink.fetch(request, "flow")["y"], y)
 
 
 def serving(agents: LocalAgents, device: str, name: str) -> bool:

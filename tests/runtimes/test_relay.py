@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ from runtimes.assignment import Assignment
 from runtimes.channel import open_channel
 from runtimes.client import AgentClient
 from runtimes.convert import encode
-from runtimes.errors import DeadlineExceeded, Failed, UnknownName, WrongState
+from runtimes.errors import BadRequest, DeadlineExceeded, Failed, UnknownName, WrongState
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
 from runtimes.session import open_session
@@ -69,6 +70,53 @@ def test_result_is_read_at_a_sink_elsewhere(addresses):
         np.testing.assert_allclose(sink.fetch("image-7")["y"], branching_result(sample()["x"]), rtol=1e-6)
         with pytest.raises(UnknownName, match="image-8"):
             sink.fetch("image-8")
+
+
+def test_flows_that_end_at_one_sink_keep_their_results_apart(addresses):
+    east, west = "east", "west"
+    epoch = next_epoch(addresses)
+    one, other = (
+        plan(
+            [Step(name=f"{flow}/0", device="cloud", op=op, inputs=("x",), outputs=("y",))],
+            outputs=("y",), source=source, sink="cloud", epoch=epoch, flow=flow,
+        )
+        for flow, source, op in ((east, "camera", "Relu"), (west, "box", "Neg"))
+    )  # fmt: skip
+    first, second = (d.assignments["cloud"] for d in (one, other))
+    both = msgspec.structs.replace(first, flows=first.flows + second.flows, segments=first.segments + second.segments)
+    shares = {**one.assignments, **other.assignments, "cloud": both}
+    deploy(Deployment(plan="plan", epoch=epoch, assignments=shares, blobs={**one.blobs, **other.blobs}), addresses)
+    x = np.full((1, 4), 2, np.float32)
+    with (
+        AgentClient(addresses["camera"]) as camera,
+        AgentClient(addresses["box"]) as box,
+        AgentClient(addresses["cloud"]) as sink,
+    ):
+        camera.infer(east, {"x": x}, request_id="frame-1")
+        np.testing.assert_array_equal(sink.fetch("frame-1")["y"], x)
+        box.infer(west, {"x": x}, request_id="frame-1")
+        np.testing.assert_array_equal(sink.fetch("frame-1", east)["y"], x)
+        np.testing.assert_array_equal(sink.fetch("frame-1", west)["y"], -x)
+        with pytest.raises(BadRequest, match=r"'frame-1'.*\['east', 'west'\]"):
+            sink.fetch("frame-1")
+        box.infer(west, {"x": x}, request_id="frame-2")
+        with pytest.raises(UnknownName, match="'frame-2' of flow 'east'"):
+            sink.fetch("frame-2", east)
+
+
+def test_an_unfetched_result_is_that_of_the_first_request_of_its_id(addresses):
+    steps = [Step(name="flow/0", device="box", op="Neg", inputs=("x",), outputs=("y",))]
+    deploy(plan(steps, outputs=("y",), source="camera", sink="cloud", epoch=next_epoch(addresses)), addresses)
+    with AgentClient(addresses["camera"]) as source, AgentClient(addresses["cloud"]) as sink:
+        source.infer("flow", sample(1), request_id="again")
+        # A client that lost the answer asks again.
+        assert source.infer("flow", sample(1), request_id="again").request_id == "again"
+        with pytest.raises(BadRequest, match=r"'cloud'.*earlier request 'again' of flow 'flow'.*fetch it first"):
+            source.infer("flow", sample(2), request_id="again")
+        np.testing.assert_array_equal(sink.fetch("again", "flow")["y"], -sample(1)["x"])
+        source.infer("flow", sample(2), request_id="again")
+        np.testing.assert_array_equal(sink.fetch("again", "flow")["y"], -sample(2)["x"])
+        assert (source.status().open_requests, sink.status().open_requests) == (0, 0)
 
 
 def test_flow_without_a_segment_at_its_source(addresses):
