@@ -157,7 +157,7 @@ def _table(here: str, probe: LinkProbe, figures: LinkFigures) -> Any:
     if figures.call_s is not None:
         rows.insert(2, ("of it in the processes", amount(figures.call_s, "s"), ""))
     if figures.loss is not None:
-        rows.append(("segments sent again", f"{figures.loss:.3%}", f"of {probe.segments}"))
+        rows.append(("TCP packets sent again", f"{figures.loss:.3%}", f"of {probe.segments}"))
     for row in rows:
         table.add_row(*row)
     return table

@@ -123,7 +123,7 @@ def probed_profile(
 
     words = [f"{ways[0]} to {ways[1]}: first call {figures.first_s:.3g} s, jitter {figures.jitter_s:.3g} s"]
     if figures.loss is not None:
-        words.append(f"{figures.loss:.2%} of the segments sent again")
+        words.append(f"{figures.loss:.2%} of the TCP packets sent again")
     if like is not None:
         words.append(f"energy as {like.id}")
     return msgspec.structs.replace(

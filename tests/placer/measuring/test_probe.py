@@ -82,7 +82,7 @@ def test_a_profile_keeps_what_no_probe_can_tell() -> None:
     assert made.latency_s is not None
     assert made.bandwidth_up_bps.value == pytest.approx(8e6)
     assert (made.latency_s.origin, made.latency_s.source) == ("measured", "placer probe, 2026-11-22, camera to box")
-    assert "0.30% of the segments sent again; energy as wifi_phone_2012" in made.note
+    assert "0.30% of the TCP packets sent again; energy as wifi_phone_2012" in made.note
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_the_command_measures_from_an_agent_and_saves_a_profile(command, agents)
     assert profile.bandwidth_down_bps.value > 1e7
     code, out, _ = command("probe", agents["box"])
     assert code == 0
-    for words in ("this machine to box", "first call", "bandwidth back", "Mbit/s", "segments sent again"):
+    for words in ("this machine to box", "first call", "bandwidth back", "Mbit/s", "TCP packets sent again"):
         assert words in out
 
 
