@@ -6,6 +6,7 @@ certificate says is as the SPIFFE standard for X.509 asks (https://github.com/sp
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import math
 import os
@@ -15,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -51,6 +53,8 @@ class Certificate:
         Its validity.
     sha256
         Its fingerprint, in hexadecimal.
+    believed
+        Whether the present authority of its folder signed it; None where none was looked for.
     """
 
     path: Path
@@ -59,6 +63,7 @@ class Certificate:
     begins: datetime
     ends: datetime
     sha256: str
+    believed: bool | None = None
 
     def days_left(self, now: datetime | None = None) -> float:
         """Days until it ends; negative after that."""
@@ -176,6 +181,8 @@ def issue(
 def read_certificates(path: Path) -> tuple[Certificate, ...]:
     """Read what certificates say: of one file, which may hold several, or of all in a folder.
 
+    Those of a folder with an `authority.pem` also say whether that signed them.
+
     Raises
     ------
     CertificateError
@@ -183,10 +190,26 @@ def read_certificates(path: Path) -> tuple[Certificate, ...]:
     """
     if not path.is_dir():
         return tuple(_facts(path, c) for c in _load_all(path))
-    found = tuple(_facts(p, c) for p in sorted(path.rglob("*.pem")) for c in _load_all(p))
+    own = path / "authority.pem"
+    authorities = _load_all(own) if own.is_file() else None
+    found = tuple(
+        dataclasses.replace(_facts(p, c), believed=None if authorities is None else _signed(c, authorities))
+        for p in sorted(path.rglob("*.pem"))
+        for c in _load_all(p)
+    )
     if not found:
         raise CertificateError(f"{path}: there is no certificate (*.pem); make an authority with `placer certs init`")
     return found
+
+
+def _signed(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> bool:
+    for authority in authorities:
+        try:
+            certificate.verify_directly_issued_by(authority)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return True
+    return False
 
 
 def _builder(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from placer.errors import ProblemError
+from placer.errors import CertificateError, ProblemError
 
 if TYPE_CHECKING:
     from placer.certs import Certificate
@@ -74,9 +75,21 @@ def init_command(
     json: Json = False,
 ) -> None:
     """Make the site's own authority. Its key signs for everybody: keep it off the devices."""
-    from placer.certs import make_authority
+    from placer.certs import make_authority, read_certificates
 
-    _tell(context, make_authority(folder, site, days=days, force=force), json=json)
+    made = make_authority(folder, site, days=days, force=force)
+    _tell(context, made, json=json)
+    try:
+        stale = sum(not c.believed for c in read_certificates(folder))
+    except CertificateError as error:
+        sys.stderr.write(f"warning: {error}; whatever a former authority signed is refused from now on\n")
+        return
+    if stale:
+        sys.stderr.write(
+            f"warning: {stale} certificate{'s' * (stale > 1)} in {folder} of a former authority "
+            f"{'are' if stale > 1 else 'is'} refused from now on; make each anew with --force: "
+            "`placer certs show` lists them\n"
+        )
 
 
 @certs.command("agent")
@@ -134,6 +147,8 @@ def show_command(
     for c in found:
         days = c.days_left()
         left = f"{days:.1f}" if days > 0 else "expired"
+        if c.believed is False:
+            left = "another authority's"
         table.add_row(c.holder, " ".join(c.addresses), f"{c.ends:%Y-%m-%d %H:%M}", left, str(c.path))
     terminal.show(table)
 
@@ -165,4 +180,5 @@ def _document(certificate: Certificate) -> dict[str, object]:
         "days_left": certificate.days_left(),
         "file": str(certificate.path),
         "sha256": certificate.sha256,
+        "believed": certificate.believed,
     }

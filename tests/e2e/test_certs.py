@@ -59,6 +59,17 @@ def test_the_commands_make_and_show_everybodys_certificates(desk):
         assert str(Credentials(files(desk, role, name), serves=serves).identity) == f"spiffe://bench/{role}/{name}"
 
 
+def test_a_new_authority_says_what_it_makes_worthless(site):
+    made = site.placer("certs", "init", "bench", "--force")
+    assert made.code == 0
+    assert made.err == (
+        "warning: 4 certificates in certs of a former authority are refused from now on; "
+        "make each anew with --force: `placer certs show` lists them\n"
+    )
+    assert site.placer("certs", "show").out.count("another") == 4
+    assert sum(c["believed"] for c in site.placer("certs", "show", "--json").document) == 1
+
+
 def test_a_certificate_is_replaced_only_when_told_to(site):
     before = {p: p.read_bytes() for p in (site.folder / "certs").rglob("*.*")}
     done = site.placer("certs", "client", "me")

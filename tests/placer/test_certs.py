@@ -134,3 +134,12 @@ def test_a_file_of_several_authorities_shows_them_all(certs, tmp_path):
     both = certs / "authority.pem"
     both.write_bytes(both.read_bytes() + (tmp_path / "new" / "authority.pem").read_bytes())
     assert [round(c.days_left()) for c in read_certificates(both)] == [100, 5]
+
+
+def test_what_a_former_authority_signed_is_marked(certs):
+    issue(certs, "device", "box", days=30)
+    assert all(c.believed for c in read_certificates(certs))
+    make_authority(certs, "plant", days=100, force=True)
+    issue(certs, "client", "me", days=30)
+    believed = {c.holder: c.believed for c in read_certificates(certs)}
+    assert believed == {"spiffe://plant": True, "spiffe://plant/device/box": False, "spiffe://plant/client/me": True}
