@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from importlib import resources
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 
@@ -107,6 +107,10 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     regions: tuple[Region, ...]
 
 
+Entry: TypeAlias = DeviceProfile | LinkProfile | Network | Facility | Region
+"""What the catalog knows by an id."""
+
+
 class Catalog:
     """Profiles by id, each read and checked when it is first asked for.
 
@@ -190,8 +194,8 @@ class Catalog:
         """Return every link profile, sorted by id."""
         return tuple(self.link(name) for name in self._ids("links"))
 
-    def search(self, text: str) -> tuple[DeviceProfile | LinkProfile | Region, ...]:
-        """Return the devices, links and grid regions in whose id, name or note every word of a text occurs.
+    def search(self, text: str) -> tuple[Entry, ...]:
+        """Return the entries, of all kinds, in whose id, name or note every word of a text occurs.
 
         Parameters
         ----------
@@ -199,9 +203,11 @@ class Catalog:
             Words, in any order and case; an empty text finds everything.
         """
         words = text.lower().split()
-        entries: tuple[DeviceProfile | LinkProfile | Region, ...] = (
+        entries: tuple[Entry, ...] = (
             *self.devices(),
             *self.links(),
+            *self.networks,
+            *self.grid.facilities,
             *self.grid.regions,
         )
         return tuple(entry for entry in entries if all(word in _text(entry) for word in words))
@@ -246,8 +252,16 @@ class Catalog:
         return decode(parse_yaml(text, file.name, CatalogError), kind, file.name, CatalogError)
 
 
-def _text(entry: DeviceProfile | LinkProfile | Region) -> str:
-    note = f"grid {entry.g_per_j.note}" if isinstance(entry, Region) else entry.note
+def _text(entry: Entry) -> str:
+    match entry:
+        case Region():
+            note = f"grid {entry.g_per_j.note}"
+        case Network():
+            note = f"network {entry.kind} {entry.j_per_byte.note}"
+        case Facility():
+            note = f"facility {entry.pue.note}"
+        case _:
+            note = entry.note
     return f"{entry.id} {entry.name} {note}".lower()
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from placer.cli.terminal import Terminal
     from profiles import Catalog, DeviceProfile, Figure, LinkProfile
-    from profiles.catalog import Region
+    from profiles.catalog import Facility, Network, Region
 
 catalog = typer.Typer(no_args_is_help=True, help="Look up sourced figures of devices, links, networks and grids.")
 
@@ -30,21 +30,30 @@ def list_command(
     words: Annotated[list[str] | None, typer.Argument(help="Only entries in which all these words occur.")] = None,
     json: Json = False,
 ) -> None:
-    """List devices, links and grids, all or those that fit some words."""
+    """List devices, links, networks, facilities and grids, all or those that fit some words."""
     from profiles import Catalog, DeviceProfile, LinkProfile
-    from profiles.catalog import Region
+    from profiles.catalog import Facility, Network, Region
 
     terminal: Terminal = context.obj
-    found = Catalog.load().search(" ".join(words or []))
+    whole, text = Catalog.load(), " ".join(words or [])
+    found = whole.search(text)
     devices = [p for p in found if isinstance(p, DeviceProfile)]
     links = [p for p in found if isinstance(p, LinkProfile)]
+    networks = [p for p in found if isinstance(p, Network)]
+    facilities = [p for p in found if isinstance(p, Facility)]
     regions = [p for p in found if isinstance(p, Region)]
     if json:
-        terminal.json({"devices": devices, "links": links, "regions": regions})
+        terminal.json(
+            {"devices": devices, "links": links, "networks": networks, "facilities": facilities, "regions": regions}
+        )
         return
-    terminal.show(
-        _devices(devices), _links(links), _regions(regions), "Show one with its sources: placer catalog show ID"
-    )
+    if not found:
+        terminal.show(
+            f"Nothing in the catalog has {text!r}; {choices(text, (e.id for e in whole.search('')), limit=3)}."
+        )
+        return
+    tables = (_devices(devices), _links(links), _networks(networks), _facilities(facilities), _regions(regions))
+    terminal.show(*(table for table in tables if table.row_count), "Show one with its sources: placer catalog show ID")
 
 
 @catalog.command("show")
@@ -79,9 +88,6 @@ def show_command(
 
 def _entry(whole: Catalog, name: str) -> Any:
     entries: dict[str, Any] = {p.id: p for p in whole.search("")}
-    entries |= {n.id: n for n in whole.networks}
-    entries |= {f.id: f for f in whole.grid.facilities}
-    entries |= {r.id: r for r in whole.grid.regions}
     if name not in entries:
         raise CatalogError(
             f"{name!r} is not in the catalog; {choices(name, entries, limit=3)}; search with `placer catalog list WORD`"
@@ -104,8 +110,32 @@ def _figures(value: Any, path: str) -> Iterator[tuple[str, Figure]]:
             yield from _figures(getattr(value, field), f"{path}.{field}".lstrip("."))
 
 
+def _titled(count: int, one: str, many: str) -> Table:
+    return Table(title=f"{count} {one if count == 1 else many}", title_justify="left", title_style="bold")
+
+
+def _networks(networks: list[Network]) -> Table:
+    table = _titled(len(networks), "network", "networks")
+    for column in ("id", "name", "kind", "J per MB"):
+        table.add_column(column, justify="right" if "MB" in column else "left", overflow="fold", no_wrap=column == "id")
+    for n in networks:
+        table.add_row(n.id, n.name, n.kind, f"{n.j_per_byte.value * 1e6:.4g}")
+    return table
+
+
+def _facilities(facilities: list[Facility]) -> Table:
+    table = _titled(len(facilities), "facility", "facilities")
+    for column in ("id", "name", "PUE"):
+        table.add_column(
+            column, justify="right" if column == "PUE" else "left", overflow="fold", no_wrap=column == "id"
+        )
+    for f in facilities:
+        table.add_row(f.id, f.name, f"{f.pue.value:.4g}")
+    return table
+
+
 def _devices(devices: list[DeviceProfile]) -> Table:
-    table = Table(title=f"{len(devices)} devices", title_justify="left", title_style="bold")
+    table = _titled(len(devices), "device", "devices")
     for column in ("id", "name", "tier", "boundary", "idle W", "modes"):
         table.add_column(
             column, justify="right" if column == "idle W" else "left", overflow="fold", no_wrap=column == "id"
@@ -117,7 +147,7 @@ def _devices(devices: list[DeviceProfile]) -> Table:
 
 
 def _links(links: list[LinkProfile]) -> Table:
-    table = Table(title=f"{len(links)} links", title_justify="left", title_style="bold")
+    table = _titled(len(links), "link", "links")
     for column in ("id", "name", "Mbit/s up", "Mbit/s down"):
         table.add_column(
             column, justify="right" if "Mbit" in column else "left", overflow="fold", no_wrap=column == "id"
@@ -129,7 +159,7 @@ def _links(links: list[LinkProfile]) -> Table:
 
 
 def _regions(regions: list[Region]) -> Table:
-    table = Table(title=f"{len(regions)} grids", title_justify="left", title_style="bold")
+    table = _titled(len(regions), "grid", "grids")
     for column in ("id", "name", "g CO2e per kWh", "by hour"):
         table.add_column(
             column, justify="right" if "kWh" in column else "left", overflow="fold", no_wrap=column == "id"

@@ -163,6 +163,12 @@ def test_the_catalog_is_listed_and_shown(desk):
     shown = desk.placer("catalog", "show", ids[0], "--json")
     assert shown.document["entry"]["id"] == ids[0]
     assert shown.document["sources"]
+    found = desk.placer("catalog", "list", "malmodin_fixed")
+    assert found.out.startswith("1 network ")
+    assert "devices" not in found.out
+    none = desk.placer("catalog", "list", "rpi4b_armn_x")
+    assert (none.code, none.out[:38]) == (0, "Nothing in the catalog has 'rpi4b_armn")
+    assert "did you mean 'rpi4b_armnn'?" in none.out
     unknown = desk.placer("catalog", "show", "rpi4b_armn")
     assert unknown.code == 2
     assert "did you mean 'rpi4b_armnn'?" in unknown.err

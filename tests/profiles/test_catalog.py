@@ -110,7 +110,8 @@ def test_lte_costs_what_one_packet_costs() -> None:
 
 def test_search_finds_every_word() -> None:
     assert {p.id for p in CATALOG.search("raspberry ARMNN")} == {"rpi4b_armnn"}
-    assert len(CATALOG.search("")) == len(CATALOG.devices()) + len(CATALOG.links()) + len(CATALOG.grid.regions)
+    kinds = (CATALOG.devices(), CATALOG.links(), CATALOG.networks, CATALOG.grid.facilities, CATALOG.grid.regions)
+    assert len(CATALOG.search("")) == sum(map(len, kinds))
     assert {p.id for p in CATALOG.search("germany grid")} == {"DEU_2019", "DE_2020"}
     assert CATALOG.search("abacus") == ()
 
