@@ -115,6 +115,13 @@ def notes(plan: Plan) -> list[str]:
             found.append(
                 f"Note: {device.name!r} can run none of the models: none of its modes computes in their numeric format."
             )
+    busy = {s.device for f in plan.flows for s in f.segments}
+    for device in plan.problem.devices:
+        if device.name in busy & able and device.segment_s == 0:
+            found.append(
+                f"Note: no seconds are known for the start of a segment on {device.name!r}, so it counts as nothing: "
+                "small segments there take longer and more joules than is said."
+            )
     if len(plan.flows) > 1:
         found.append(
             "Note: latencies are of each flow alone; caps on utilization keep other flows' queues away from it."

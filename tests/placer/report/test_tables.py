@@ -84,6 +84,20 @@ def test_many_broken_rules_are_counted_and_not_listed(planned):
     assert "no: five" in text
 
 
+def test_a_start_that_is_not_known_is_told_of_devices_in_use_only(planned):
+    def told(*unknown):
+        devices = tuple(
+            msgspec.structs.replace(d, segment_s=0.0 if d.name in unknown else 0.001)
+            for d in planned.plan.problem.devices
+        )
+        problem = msgspec.structs.replace(planned.plan.problem, devices=devices)
+        return [n for n in notes(msgspec.structs.replace(planned.plan, problem=problem)) if "as nothing" in n]
+
+    assert not told("gpu")
+    (note,) = told("gpu", "box")
+    assert "'box', so it counts as nothing" in note
+
+
 def test_many_flows_are_listed_in_part_and_their_watts_summed(planned):
     plan = planned.plan
     lines = tuple(
