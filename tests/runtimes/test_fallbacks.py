@@ -301,7 +301,7 @@ def test_fallbacks_outlive_restarts_and_rollbacks(agents):
 
 
 def test_with_certificates_it_is_the_same(plant, deployer, client):
-    with LocalAgents(DEVICES, credentials={d: plant.files("device", d, force=True) for d in DEVICES}) as secure:
+    with LocalAgents(DEVICES, credentials={d: plant.files("device", d) for d in DEVICES}) as secure:
         deploy(backed(1), secure.addresses, credentials=deployer)
         with AgentClient(secure.addresses["camera"], credentials=client, device="camera") as camera:
             for lost in (False, True):
