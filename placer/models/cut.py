@@ -52,7 +52,7 @@ def cut(graph: ModelGraph, segments: Sequence[Sequence[str]]) -> tuple[Part, ...
     Parameters
     ----------
     graph
-        The model, as it was read.
+        The model, as it was read, or without ops that lead to nothing that is wanted of it.
     segments
         Names of the ops of each segment: any sets that hold every op once and do not wait for each other in
         a circle.
@@ -136,7 +136,7 @@ def _onnx_parts(
     bound = bind_inputs(graph.path, model, {tensor.name: tensor.shape for tensor in graph.inputs})
     blobs = []
     for index, (inputs, outputs) in enumerate(boundaries):
-        inside = [place for place, name in enumerate(bound.nodes.names) if owner[name] == index]
+        inside = [place for place, name in enumerate(bound.nodes.names) if owner.get(name) == index]
         part = _onnx_part(bound.model, bound.nodes, inside, inputs, outputs)
         part.graph.name = f"{graph.name}/{index}"
         size = part.ByteSize()
@@ -187,7 +187,7 @@ def _tflite_parts(
     ops = split_operators(file)
     blobs = []
     for index, (inputs, outputs) in enumerate(boundaries):
-        inside = [place for place, name in enumerate(ops.names) if owner[name] == index]
+        inside = [place for place, name in enumerate(ops.names) if owner.get(name) == index]
         blobs.append(write_part(file, ops, inside, inputs, outputs))
     return blobs
 

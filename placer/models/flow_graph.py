@@ -52,7 +52,7 @@ class FlowGraph:
     flow
         The flow's name.
     stages
-        Model of each stage, each after those it takes something in from.
+        Model of each stage, each after those it takes something in from; without the ops that lead to nothing wanted.
     plain
         Whether it is one model and nothing else; agents then call its tensors as the model does.
     inputs, outputs

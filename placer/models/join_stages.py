@@ -75,12 +75,33 @@ def _where(flow: Flow, stage: Stage, step: str) -> str:
     return f"flow {flow.name!r}, stage {stage.name!r}: {step}"
 
 
+def _leading(flow: Flow, stage: Stage, graph: ModelGraph) -> ModelGraph:
+    """Leave out the ops of a stage that lead to nothing that the flow's sink or another stage takes in."""
+    origins = {*flow.outputs, *(origin for reader in flow.stages for origin in reader.origins)}
+    wanted = {t.name for t in graph.outputs if not flow.outputs or f"{stage.name}/{t.name}" in origins}
+    kept = []
+    for op in reversed(graph.ops):
+        if wanted & set(op.outputs):
+            kept.append(op)
+            wanted.update(op.inputs)
+    if not kept or len(kept) == len(graph.ops):
+        return graph
+    made = {name for op in kept for name in op.outputs}
+    # Tensors stay known by name: rules of a stage may speak of any of its model.
+    return replace(
+        graph,
+        ops=tuple(reversed(kept)),
+        outputs=tuple(t for t in graph.outputs if t.name in made or t in graph.inputs),
+    )
+
+
 class _Joining:
     """The graph under construction, stage by stage."""
 
     def __init__(self, flow: Flow, graphs: Mapping[str, ModelGraph]) -> None:
         self.flow = flow
-        self.graphs = {stage.name: graphs[stage.name] for stage in stage_order(flow.stages)}
+        self.whole = graphs
+        self.graphs = {stage.name: _leading(flow, stage, graphs[stage.name]) for stage in stage_order(flow.stages)}
         self.inputs: dict[str, Tensor] = {}
         self.ops: list[Op] = []
         self.tensors: dict[str, Tensor] = {}
@@ -125,6 +146,8 @@ class _Joining:
         for op in graph.ops:
             self._append(stage, self._renamed(stage, op))
         for name, tensor in graph.tensors.items():
+            if name not in read and graph.producer(name) is None:
+                continue
             self.tensors.setdefault(self._name(stage, name), replace(tensor, name=self._name(stage, name)))
 
     def _name(self, stage: Stage, tensor: str) -> str:
@@ -174,7 +197,7 @@ class _Joining:
         return name
 
     def _output(self, where: str, stage: str, output: str) -> str:
-        graph = self.graphs[stage]
+        graph = self.whole[stage]
         names = [tensor.name for tensor in graph.outputs]
         if output not in names:
             raise ProblemError(f"{where}: {graph.path} has no output {output!r}; {choices(output, names)}")

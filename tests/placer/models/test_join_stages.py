@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
 from placer.errors import ProblemError
+from placer.models.cut import cut
 from profiles import Stage, When
 from tests.placer.stages import STAGES, joined
 
@@ -99,6 +102,42 @@ def test_outputs_are_what_no_stage_takes_in_unless_they_are_named(tmp_path):
     assert [t.name for t in joined(tmp_path).outputs] == ["net/y"]
     named = joined(tmp_path, outputs=("gate/score", "net/y"))
     assert [t.name for t in named.outputs] == ["gate/score", "net/y"]
+
+
+def test_what_leads_to_no_wanted_output_is_left_out_and_the_rest_is_cut_and_runs(tmp_path):
+    nodes = [
+        helper.make_node("Neg", ["x"], ["c"], "first"),
+        helper.make_node("Abs", ["c"], ["y"], "wanted"),
+        helper.make_node("Transpose", ["c"], ["z"], "turn", perm=[1, 0]),
+        helper.make_node("Sqrt", ["z"], ["r"], "root"),
+    ]
+    shapes = {"x": (2, 3), "y": (2, 3), "z": (3, 2), "r": (3, 2)}
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
+    made = helper.make_graph(nodes, "g", infos[:1], infos[1:])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "two.onnx")
+    two = Stage(name="two", model="two.onnx", reads={"x": "frame"})
+    graph = joined(tmp_path, (two,), ("two/y",))
+    assert [op.name for op in graph.ops] == ["two/first", "two/wanted"]
+    assert set(graph.tensors) == {"frame", "two/c", "two/y"}
+    first, second = cut(graph.stages["two"], [["first"], ["wanted"]])
+    value = np.array([[1, -2, 3], [-4, 5, -6]], np.float32)
+    (c,) = onnxruntime.InferenceSession(first.blob).run(None, {"x": value})
+    (y,) = onnxruntime.InferenceSession(second.blob).run(None, {"c": c})
+    np.testing.assert_array_equal(y, np.abs(value))
+    # What another stage reads is wanted, and so is all where the flow names nothing.
+    reader = Stage(name="reader", model="neg.onnx", reads={"x": "two/z"})
+    assert [op.name for op in joined(tmp_path, (two,)).ops] == ["two/first", "two/wanted", "two/turn", "two/root"]
+    other = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["n"], "neg")], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (3, 2))],
+        [helper.make_tensor_value_info("n", TensorProto.FLOAT, (3, 2))],
+    )  # fmt: skip
+    onnx.save(
+        helper.make_model(other, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "neg.onnx"
+    )
+    graph = joined(tmp_path, (two, reader), ("two/y", "reader/n"))
+    assert [op.name for op in graph.ops] == ["two/first", "two/wanted", "two/turn", "reader/neg"]
 
 
 def test_a_plain_flow_keeps_its_model_s_names_on_the_wire(tmp_path):
