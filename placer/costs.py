@@ -98,7 +98,8 @@ def cost_table(
 ) -> CostTable:
     """Return the costs of a model on all devices of a site, each by the way its `costs` names.
 
-    Devices without a mode for the model's numeric format have no rows: they may still be a source or sink.
+    Devices without a mode for the model's numeric format have no rows: they may still be a source or sink. A model
+    without MACs runs there in any of their modes.
 
     Raises
     ------
@@ -239,7 +240,9 @@ def _busy(graph: ModelGraph, device: Device, mode: Mode, ops_s: float) -> Mode:
 
 
 def _fitting(graph: ModelGraph, device: Device) -> tuple[Mode, ...]:
-    return tuple(mode for mode in device.modes if mode.numeric == graph.numeric)
+    fitting = tuple(mode for mode in device.modes if mode.numeric == graph.numeric)
+    # A mode's format is the one it multiplies in: what multiplies nothing, such as a cast, runs in any.
+    return fitting if fitting or graph.macs else device.modes
 
 
 def _require_fitting(graph: ModelGraph, device: Device) -> tuple[Mode, ...]:

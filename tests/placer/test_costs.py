@@ -1,5 +1,7 @@
 import msgspec
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from placer.costs import Cost, CostTable, cost_table, fitted, measured
 from placer.errors import ProblemError
@@ -52,6 +54,22 @@ def test_fitted_seconds_are_per_mac_and_joules_above_idle_with_pue(graph):
     assert (cost.origin, cost.source) == ("fitted", "paper, meter")
     assert cost.relative_uncertainty == pytest.approx(0.05)
     assert table.cost("y", "box", "cpu0-fp32").seconds == 0
+
+
+def test_what_multiplies_nothing_runs_in_any_mode_where_none_is_of_its_format(tmp_path):
+    info = helper.make_tensor_value_info
+    made = helper.make_graph(
+        [helper.make_node("ArgMax", ["x"], ["y"], "largest", axis=1)], "g",
+        [info("x", TensorProto.FLOAT, (1, 10))], [info("y", TensorProto.INT64, (1, 1))],
+    )  # fmt: skip
+    path = tmp_path / "argmax.onnx"
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    graph = read_onnx(path)
+    assert graph.macs == 0
+    table = cost_table(graph, [device("two", ("fp32", "int8")), device("own", ("fp32", graph.numeric))])
+    assert set(table.rows) == {
+        ("largest", "two", "cpu0-fp32"), ("largest", "two", "cpu1-int8"), ("largest", "own", f"cpu1-{graph.numeric}"),
+    }  # fmt: skip
 
 
 def test_an_accelerator_takes_the_power_of_the_whole_model_s_rate(graph):
