@@ -18,6 +18,8 @@ from placer.problem import Problem
 from profiles import When  # noqa: TC001  (msgspec reads the annotation at run time)
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from placer.why.explain import Explanation
 
 FORMAT = "placer.plan/1.2"
@@ -178,7 +180,12 @@ class Fallback(_Part, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """What is lost, in words."""
-        return f"device {self.lost[0]!r}" if len(self.lost) == 1 else "link " + " - ".join(map(repr, self.lost))
+        return ("device " if len(self.lost) == 1 else "link ") + self.names
+
+    @property
+    def names(self) -> str:
+        """The name of the device that is lost, or of both ends of the link."""
+        return " - ".join(map(repr, self.lost))
 
 
 class Plan(_Part, frozen=True, kw_only=True):
@@ -249,6 +256,17 @@ class Plan(_Part, frozen=True, kw_only=True):
             if flow.name == name:
                 return flow
         raise ProblemError(f"the plan has no flow {name!r}; it has {', '.join(f.name for f in self.flows)}")
+
+    def instead(self, flow: str, away: Collection[str]) -> Fallback | None:
+        """Give the fallback that serves a flow while devices do not answer; None if none does.
+
+        The one for just that loss comes before others that pass none of them, as for the flow's source.
+        """
+        for fallback in sorted(self.fallbacks, key=lambda fallback: not set(fallback.lost) <= set(away)):
+            for placed in fallback.flows:
+                if placed.name == flow and not any(device in away for device, _ in placed.assignment.values()):
+                    return fallback
+        return None
 
     def explain(self, *, time_limit_s: float = 60.0, seed: int = 0) -> Explanation:
         """Say what keeping each segment off its device would cost, and what each rule costs: see `placer.explain`."""

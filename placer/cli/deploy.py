@@ -13,9 +13,11 @@ from placer.cli.certs import AuthorityFile, CertificateFile, KeyFile, read_crede
 from placer.errors import DeployError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from placer.cli.terminal import Terminal
     from placer.deployment.serving import Serving
-    from placer.plan import Plan
+    from placer.plan import Fallback, Plan
 
 Deployed = Annotated[Path, typer.Argument(help="The plan that was deployed.")]
 
@@ -65,7 +67,7 @@ def status_command(
     json: Json = False,
 ) -> None:
     """Say what every device serves, and whether that is this plan everywhere."""
-    from placer.deployment.serving import not_serving, read_serving
+    from placer.deployment.serving import not_serving, read_serving, served_instead
     from placer.plan import read_plan
 
     terminal: Terminal = context.obj
@@ -78,12 +80,19 @@ def status_command(
         terminal.progress("asking the agents what they serve")
         servings = read_serving(addresses, credentials)
     reasons = not_serving(whole.identity, devices, servings)
+    fallbacks = served_instead(whole, servings)
+    instead = [f"flow {name!r} is served by its fallback for {f.names}" for name, f in fallbacks.items()]
+    serves = not reasons or (bool(fallbacks) and not not_serving(whole.identity, _devices(whole, fallbacks), servings))
     if json:
-        terminal.json({"plan": whole.identity, "serves": not reasons, "reasons": reasons, "devices": servings})
+        lost = {name: fallback.lost for name, fallback in fallbacks.items()}
+        terminal.json(
+            {"plan": whole.identity, "serves": serves, "reasons": reasons, "fallbacks": lost, "devices": servings}
+        )
     else:
-        terminal.show(_table(servings), "" if reasons else f"Plan {whole.identity} is served by all of its devices.")
-    if reasons:
-        raise DeployError(f"plan {whole.identity} is not served: " + "; ".join(reasons))
+        everywhere = [] if reasons else [f"Plan {whole.identity} is served by all of its devices."]
+        terminal.show(_table(servings), *everywhere, *(f"Plan {whole.identity}: {text}." for text in instead))
+    if not serves:
+        raise DeployError(f"plan {whole.identity} is not served: " + "; ".join([*reasons, *instead]))
 
 
 def rollback_command(
@@ -114,9 +123,12 @@ def rollback_command(
         terminal.show(f"Plan {target} is active again on {', '.join(devices)} as epoch {epoch}.")
 
 
-def _devices(plan: Plan) -> tuple[str, ...]:
-    """Every device that a plan needs: where its data arise, pass and end."""
-    used = {device for flow in plan.flows for device, _ in flow.assignment.values()}
+def _devices(plan: Plan, fallbacks: Mapping[str, Fallback] | None = None) -> tuple[str, ...]:
+    """Every device that a plan needs, with fallbacks of flows in their place: where data arise, pass and end."""
+    ways = list(plan.flows)
+    for name, fallback in (fallbacks or {}).items():
+        ways = [flow for flow in ways if flow.name != name] + [f for f in fallback.flows if f.name == name]
+    used = {device for flow in ways for device, _ in flow.assignment.values()}
     return tuple(device.name for device in plan.problem.devices if device.name in used)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from placer.cli.terminal import Terminal
-    from placer.deployment.deployment import Deployment
+    from placer.deployment.deploy import Measured
     from placer.plan import Plan
     from runtimes.tls import Credentials
 
@@ -73,16 +74,19 @@ def run_command(
                 credentials=credentials,
             )
 
+        way = whole
         if local:
             terminal.progress(f"starting {len(deployment.assignments)} agents on this machine")
             with local_agents(sorted(deployment.assignments)) as started:
                 deploy(deployment, started, lambda device, step: terminal.progress(f"{device}: {step}"))
                 measured = send(started)
         else:
-            needed = needed_addresses(addresses, deployment.flow(name).devices, RunError)
-            _check_active(deployment, needed, plan, credentials)
-            measured = send(needed)
-    rows = compare(whole, name, measured)
+            way = _way(whole, name, addresses, plan, credentials, terminal)
+            if way is not whole:
+                deployment = assign(way, load_models(whole))
+            measured = send(addresses)
+    compared = _that_way(way, measured, terminal) if way is not whole else measured
+    rows = compare(way, name, compared)
     results, not_taken = measured.passages[-1].outputs, measured.passages[-1].not_taken
     if output is not None:
         write_file(output, encode_outputs(results))
@@ -97,27 +101,73 @@ def run_command(
             terminal.show(f"{key}: not taken, a condition of the flow did not hold")
 
 
-def _check_active(
-    deployment: Deployment, addresses: Mapping[str, str], plan: Path, credentials: Credentials | None
-) -> None:
-    """Refuse agents that serve another plan: its flow of the same name would give another model's answer."""
-    from runtimes.client import AgentClient
-    from runtimes.errors import AgentError
+def _way(
+    plan: Plan, flow: str, addresses: Mapping[str, str], file: Path, credentials: Credentials | None, terminal: Terminal
+) -> Plan:
+    """Give the plan by which a flow's requests go: itself, or its fallback where devices on the way do not answer."""
+    from placer.fallbacks import variant
 
+    way, served, asked, away = plan, "", set[str](), dict[str, str]()
+    while ahead := sorted({device for device, _ in way.flow(flow).assignment.values()} - asked):
+        away |= _check_active(plan, needed_addresses(addresses, tuple(ahead), RunError), file, credentials)
+        asked.update(ahead)
+        if not away.keys().isdisjoint(ahead):
+            fallback = plan.instead(flow, away)
+            if fallback is None:
+                raise RunError("; ".join(f"device {device!r}: {why}" for device, why in away.items()))
+            way, served = variant(plan, fallback), fallback.names
+    if served:
+        for device, why in away.items():
+            terminal.say(f"device {device!r}: {why}")
+        terminal.say(f"flow {flow!r} is served by its fallback for {served}")
+    return way
+
+
+def _that_way(way: Plan, measured: Measured, terminal: Terminal) -> Measured:
+    """Leave out requests that went another way than was thought, as the source sees more than this machine."""
+    from placer.measuring.evidence import of_plan
+
+    kept = of_plan(way, measured.observations)
+    strange = {o.request for o in measured.observations} - {o.request for o in kept}
+    if strange:
+        terminal.say(
+            f"{len(strange)} of {len(measured.passages)} requests went another way and are not compared: "
+            "their source reaches what does not answer here"
+        )
+    return dataclasses.replace(
+        measured, observations=tuple(kept), passages=tuple(p for p in measured.passages if p.request_id not in strange)
+    )
+
+
+def _check_active(
+    plan: Plan, addresses: Mapping[str, str], file: Path, credentials: Credentials | None
+) -> dict[str, str]:
+    """Refuse agents that serve another plan: its flow of the same name would give another model's answer.
+
+    Those that do not answer are given, each with what was met.
+    """
+    from runtimes.client import AgentClient
+    from runtimes.errors import AgentError, DeadlineExceeded, Unreachable
+
+    away = {}
     for device, address in addresses.items():
         try:
             with AgentClient(address, credentials=credentials, device=device) as client:
                 status = client.status()
+        except (Unreachable, DeadlineExceeded) as error:
+            away[device] = str(error)
+            continue
         except AgentError as error:
             raise RunError(f"device {device!r}: {error}") from error
         if status.device != device:
             raise RunError(f"device {device!r}: the agent at {address} is {status.device!r}; give the right --agent")
-        if status.active is None or status.active.plan != deployment.plan:
+        if status.active is None or status.active.plan != plan.identity:
             serves = "no plan" if status.active is None else f"plan {status.active.plan}"
             raise RunError(
-                f"device {device!r}: the agent at {address} serves {serves}, not {deployment.plan}; "
-                f"run `placer deploy {plan}` first"
+                f"device {device!r}: the agent at {address} serves {serves}, not {plan.identity}; "
+                f"run `placer deploy {file}` first"
             )
+    return away
 
 
 def _flow_name(plan: Plan, wanted: str | None) -> str:

@@ -106,6 +106,10 @@ class Terminal:
         if self._status is not None:
             self._status.update(_plain(text))
 
+    def say(self, text: str) -> None:
+        """Write a line that stays, for people, to standard error."""
+        self.errors.print(_plain(text), soft_wrap=True)
+
     def __enter__(self) -> Terminal:
         self._strays.__enter__()
         if self.errors.is_terminal:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from placer.build import SOURCE
 from placer.deployment.deploy import ask
 from placer.errors import DeployError
 from runtimes.client import AgentClient, HeldPlan
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from placer.deployment.deploy import Progress
+    from placer.plan import Fallback, Plan
     from runtimes.tls import Credentials
 
 
@@ -98,6 +100,29 @@ def not_serving(plan: str, devices: tuple[str, ...], servings: tuple[Serving, ..
         listed = ", ".join(f"{device!r} {epoch}" for device, epoch in epochs.items())
         reasons.append(f"the devices are at different epochs, as a deployment that broke off leaves them: {listed}")
     return tuple(reasons)
+
+
+def served_instead(plan: Plan, servings: tuple[Serving, ...]) -> dict[str, Fallback]:
+    """Give, by flow, the fallbacks that serve while devices on the flow's way do not answer.
+
+    Parameters
+    ----------
+    plan
+        The plan, with its fallbacks.
+    servings
+        What the agents of its devices said.
+    """
+    said = {serving.device: serving for serving in servings}
+    fit = {s.device for s in servings if not s.trouble and s.active is not None and s.active.plan == plan.identity}
+    unfit = {device.name for device in plan.problem.devices} - fit
+    found = {}
+    for flow in plan.flows:
+        silent = {device for device, _ in flow.assignment.values() if said[device].error}
+        source = said[flow.assignment[SOURCE][0]]
+        # The source chooses, by what it knows: where it misses nothing, it goes on with the plan.
+        if silent and silent <= set(source.lost) and (fallback := plan.instead(flow.name, unfit)) is not None:
+            found[flow.name] = fallback
+    return found
 
 
 def roll_back(

@@ -55,12 +55,33 @@ def test_a_planned_fallback_serves_while_a_device_is_lost(desk, agents):
             np.testing.assert_allclose(outputs["y"], whole, rtol=1e-4, atol=1e-5)
 
     ask()
+    # The source reaches the box, though we do not: it goes on with the plan, and no other way is claimed.
+    unseen = [*at, "--agent", "box=127.0.0.1:9"]
+    told = desk.placer("status", "plan.json", *unseen, "--json")
+    assert (told.code, told.document["serves"], told.document["fallbacks"]) == (4, False, {})
+    told = desk.placer("run", "plan.json", *unseen, "--input", "x.npy", "--json")
+    assert (told.code, told.document["rows"]) == (0, [])
+    assert "1 of 1 requests went another way and are not compared" in told.err
     agents.process("box").kill()
     for _ in range(10):
         ask()
     status = desk.placer("status", "plan.json", *at, "--json")
-    assert status.code == 4
+    assert (status.code, status.document["serves"], status.document["fallbacks"]) == (0, True, {"look": ["box"]})
+    assert "flow 'look' is served by its fallback for 'box'" in desk.placer("status", "plan.json", *at).out
+    ran = desk.placer("run", "plan.json", *at, "--input", "x.npy", "--requests", 3, "--json")
+    assert ran.code == 0
+    assert "device 'box': agent at " in ran.err
+    assert "flow 'look' is served by its fallback for 'box'\n" in ran.err
+    rows = ran.document["rows"]
+    segments = {(r["name"], r["where"]) for r in rows if r["kind"] == "segment"}
+    assert segments == {(s.name, s.device) for s in instead.segments}
+    assert all(r["requests"] == 3 and r["planned_s"] is not None for r in rows)
     assert all(device["error"] or device["lost"] == ["box"] for device in status.document["devices"])
+    # Nothing begins where the source does not answer.
+    nowhere = [*at, "--agent", "camera=127.0.0.1:9"]
+    told = desk.placer("run", "plan.json", *nowhere, "--input", "x.npy")
+    assert (told.code, "device 'camera': agent at " in told.err, "fallback" in told.err) == (4, True, False)
+    assert desk.placer("status", "plan.json", *nowhere).code == 4
     agents.restart("box")
     deadline = time.monotonic() + 15
     with AgentClient(agents.addresses["box"]) as client:
