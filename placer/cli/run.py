@@ -108,8 +108,8 @@ def _way(
     from placer.fallbacks import variant
 
     way, served, asked, away = plan, "", set[str](), dict[str, str]()
-    while ahead := sorted({device for device, _ in way.flow(flow).assignment.values()} - asked):
-        away |= _check_active(plan, needed_addresses(addresses, tuple(ahead), RunError), file, credentials)
+    while ahead := tuple(dict.fromkeys(d for d, _ in way.flow(flow).assignment.values() if d not in asked)):
+        away |= _check_active(plan, needed_addresses(addresses, ahead, RunError), file, credentials)
         asked.update(ahead)
         if not away.keys().isdisjoint(ahead):
             fallback = plan.instead(flow, away)
