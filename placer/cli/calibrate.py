@@ -103,11 +103,16 @@ def replan_command(
     terminal: Terminal = context.obj
     require_folder(output, inputs=[site, plan])
     with terminal:
-        result = replan(
-            read_site(site), read_plan(plan), time_limit_s=time_limit, gap=gap, seed=seed, progress=terminal.progress
-        )
+        old = read_plan(plan)
+        result = replan(read_site(site), old, time_limit_s=time_limit, gap=gap, seed=seed, progress=terminal.progress)
+        new = result.plan
+        if output is not None and old.fallbacks:
+            # A plan that outlives a loss is not to be followed by one that does not.
+            from placer.fallbacks import add_fallbacks
+
+            new = add_fallbacks(new, time_limit_s=time_limit, gap=gap, seed=seed, progress=terminal.progress)
     if output is not None:
-        write_file(output, encode_plan(result.plan))
+        write_file(output, encode_plan(new))
     if json:
         kept = result.kept
         terminal.json(

@@ -44,6 +44,10 @@ def test_a_planned_fallback_serves_while_a_device_is_lost(desk, agents):
     fallback = next(f for f in plan.fallbacks if f.lost == ("box",))
     (instead,) = fallback.flows
     assert "box" not in instead.devices
+    # A plan that outlives a loss is followed by one that does.
+    assert desk.placer("replan", "site.yaml", "plan.json", "-o", "new.json").code == 0
+    anew = decode_plan((desk.folder / "new.json").read_bytes())
+    assert [f.lost for f in anew.fallbacks] == [f.lost for f in plan.fallbacks]
     at = list(itertools.chain(*(["--agent", f"{d}={a}"] for d, a in agents.addresses.items())))
     deployed = desk.placer("deploy", "plan.json", *at, "--json")
     assert (deployed.code, deployed.document["devices"]) == (0, ["box", "camera", "spare"])
