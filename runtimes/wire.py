@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runtimes.protos import open_inference_grpc_pb2 as oip
+from runtimes.varint import read_varint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,14 +104,14 @@ def _cut(data: bytes, number: int) -> tuple[bytes, list[memoryview]] | None:
                 rest.append(view[kept:])
                 return b"".join(rest), raw
             begin = at
-            tag, at = _read_varint(data, at)
+            tag, at = read_varint(data, at)
             form = tag & 7
             if form == _VARINT:
-                _, at = _read_varint(data, at)
+                _, at = read_varint(data, at)
                 continue
             size = {_FIXED64: 8, _FIXED32: 4}.get(form)
             if form == _SIZED:
-                size, at = _read_varint(data, at)
+                size, at = read_varint(data, at)
             if size is None or at + size > len(data):
                 return None
             if form == _SIZED and tag >> 3 == number:
@@ -132,19 +133,6 @@ def _varint(value: int) -> bytes:
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise IndexError("a number of more than ten bytes")
 
 
 # Numbers from 19000 to 19999 are protobuf's own, so no message has this field and every reader skips it.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from placer.cli.agents import Json
 from profiles import CatalogError
 from profiles.errors import choices
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 catalog = typer.Typer(no_args_is_help=True, help="Look up sourced figures of devices, links, networks and grids.")
 
 _KWH_J = 3.6e6
-
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of tables.")]
 
 
 @catalog.command("list")

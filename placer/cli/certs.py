@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from placer.cli.agents import Json
 from placer.errors import CertificateError, ProblemError
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ Folder = Annotated[Path, typer.Option("--folder", help="Where the authority and 
 Name = Annotated[str, typer.Argument(help="Whom it is for.")]
 Days = Annotated[float, typer.Option("--days", help="How long it is valid.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there, to renew it.")]
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of tables.")]
 
 
 def read_credentials(authority: Path | None, certificate: Path | None, key: Path | None) -> Credentials | None:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from runtimes.errors import BadManifest
+from runtimes.varint import read_varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,13 +191,13 @@ def _fields(message: memoryview) -> Iterator[Field]:
     """Give the fields of a message: numbers as integers, all else as the bytes that stand there."""
     at, end = 0, len(message)
     while at < end:
-        tag, at = _varint(message, at)
+        tag, at = read_varint(message, at)
         kind = tag & 7
         value: int | memoryview
         if kind == _VARINT:
-            value, at = _varint(message, at)
+            value, at = read_varint(message, at)
         elif kind == _BYTES:
-            size, at = _varint(message, at)
+            size, at = read_varint(message, at)
             value, at = message[at : at + size], at + size
         elif kind in (_FIXED64, _FIXED32):
             size = 8 if kind == _FIXED64 else 4
@@ -208,19 +209,6 @@ def _fields(message: memoryview) -> Iterator[Field]:
         yield tag >> 3, value
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError(f"the number that ends at byte {at} has more than 64 bits")
-
-
 def _numbers(value: int | memoryview) -> Iterator[int]:
     """Give repeated whole numbers, of which one or many stand in a field; negative ones are huge there."""
     if isinstance(value, int):
@@ -228,7 +216,7 @@ def _numbers(value: int | memoryview) -> Iterator[int]:
         return
     at = 0
     while at < len(value):
-        number, at = _varint(value, at)
+        number, at = read_varint(value, at)
         yield number
 
 

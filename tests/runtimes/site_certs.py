@@ -29,10 +29,10 @@ class SiteCerts:
         self.folder = folder
         make_authority(folder, site, days=100)
 
-    def files(self, role: Role, name: str, *, valid_for_s: float = 3600, made_ago_s: float = 0, force: bool = True):
+    def files(self, role: Role, name: str, *, valid_for_s: float = 3600, made_ago_s: float = 0):
         """Issue a certificate; one that was made long ago for a short time has expired."""
         now = datetime.now(UTC) - timedelta(seconds=made_ago_s)
-        issue(self.folder, role, name, days=valid_for_s / 86400, force=force, now=now, addresses=["127.0.0.1"]
+        issue(self.folder, role, name, days=valid_for_s / 86400, force=True, now=now, addresses=["127.0.0.1"]
               if role == "device" else [])  # fmt: skip
         path = self.folder / role / f"{name}.pem"
         return CredentialFiles(authority=self.folder / "authority.pem", certificate=path, key=path.with_suffix(".key"))

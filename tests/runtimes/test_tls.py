@@ -55,7 +55,7 @@ def test_a_foreign_certificate_is_told_from_an_own_one(site, tmp_path):
 def test_who_cannot_listen_with_a_certificate_is_told(site):
     Credentials(site.files("client", "me"))
     with pytest.raises(BadCredentials, match=r"unsuitable|unsupported|purpose"):
-        Credentials(site.files("client", "me", force=True), serves=True)
+        Credentials(site.files("client", "me"), serves=True)
 
 
 def test_another_certificates_key_is_noticed(site):
@@ -107,7 +107,7 @@ def test_renewed_files_are_taken_up_whole(site, caplog):
     files = site.files("client", "spare", valid_for_s=7200)
     # Half of the pair: what was there before is used on, and the log says so once.
     old = first.key
-    new = site.files("client", "me", valid_for_s=9000, force=True)
+    new = site.files("client", "me", valid_for_s=9000)
     complete = new.key.read_bytes()
     shutil.copy(files.key, new.key)
     assert credentials.material() is first
@@ -150,6 +150,6 @@ def test_the_end_of_a_certificate_is_announced_once_an_hour(site, caplog):
 def test_a_certificate_that_expires_in_use_is_noticed(site):
     credentials = Credentials(site.files("client", "me"))
     credentials.require_valid()
-    site.files("client", "me", made_ago_s=7200, force=True)
+    site.files("client", "me", made_ago_s=7200)
     with pytest.raises(BadCredentials, match="expired"):
         credentials.require_valid()

@@ -102,7 +102,7 @@ def test_callers_with_a_foreign_certificate_are_refused(secure_agents, plant, ot
 
 def test_a_certificate_that_expires_in_use_is_named_by_its_holder(secure_agents, plant):
     mine = Credentials(plant.files("client", "soon"))
-    files = plant.files("client", "soon", made_ago_s=7200, force=True)
+    files = plant.files("client", "soon", made_ago_s=7200)
     # The expired one is what it opens its channel with.
     object.__setattr__(mine, "_material", dataclasses.replace(
         mine.material(), key=files.key.read_bytes(), certificate=files.certificate.read_bytes()))  # fmt: skip
@@ -128,7 +128,7 @@ def test_another_site_of_the_same_authority_is_refused(secure_agents, plant, tmp
 
 @pytest.mark.parametrize(("made_ago_s", "message"), [(7200, "has expired"), (-7200, "is not yet valid")])
 def test_an_agent_does_not_start_with_a_certificate_that_nobody_accepts(plant, tmp_path, made_ago_s, message):
-    files = plant.files("device", "old", made_ago_s=made_ago_s, force=(plant.folder / "device" / "old.pem").exists())
+    files = plant.files("device", "old", made_ago_s=made_ago_s)
     done = start(tmp_path, "old", files)
     assert done.returncode == 2
     assert f"old.pem: certificate {message}" in done.stderr
@@ -193,7 +193,7 @@ def test_certificates_and_the_authority_are_renewed_without_a_restart(tmp_path):
         asking = pool.submit(keep_asking, agents)
         try:
             for device in DEVICES:
-                old.files("device", device, force=True)
+                old.files("device", device)
             for device in DEVICES:
                 assert said(agents, device, f"spiffe://plant/device/{device}: certificate renewed")
             while time.time() <= ends_at_s:
@@ -285,7 +285,7 @@ def test_a_caller_comes_back_with_its_renewed_certificate(plant, tmp_path, monke
         ends_at_s = caller.material().ends_at_s
         with AgentClient(agent.address, credentials=caller, device="gate2") as client:
             client.echo(b"")
-            plant.files("client", "patient", force=True)
+            plant.files("client", "patient")
             while time.time() <= ends_at_s + 1:
                 time.sleep(0.1)
             client.echo(b"")
