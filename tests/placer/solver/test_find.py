@@ -11,10 +11,6 @@ from placer.solver.find import find
 from tests.e2e.desk import large_problem
 
 
-def _interrupt(objective: float, bound: float) -> None:
-    raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("first_s", [0.05, 2.0])
 def test_ctrl_c_ends_the_search_in_whichever_turn_it_comes(monkeypatch, first_s):
     # A turn this short is over when the signal comes: no clock may tell the two apart.
@@ -32,7 +28,13 @@ def test_ctrl_c_ends_the_search_in_whichever_turn_it_comes(monkeypatch, first_s)
     assert 0 <= found.bound < found.evaluation.objective
 
 
-def test_ctrl_c_before_there_is_a_choice_is_passed_on():
+def test_ctrl_c_before_there_is_a_choice_is_passed_on(monkeypatch):
+    # The signal comes in the first turn itself: how far a search gets before it may depend on no clock.
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "search", interrupted)
+    monkeypatch.setattr(module, "solve_flow", interrupted)
     index = ProblemIndex(decode_problem(json.dumps(large_problem(deadline_s=0.06)).encode()))
     with pytest.raises(KeyboardInterrupt):
-        find(index, time_limit_s=60, progress=_interrupt)
+        find(index, time_limit_s=60)
