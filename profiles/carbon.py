@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from profiles.errors import CatalogError, ProfileError, choices
+from profiles.errors import CatalogError, ProfileError, not_in_catalog
 from profiles.figure import require_not_negative, require_positive
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def intensity(grid: Grid, region: str, hour: int | None = None) -> Figure:
             break
     else:
         ids = [known.id for known in grid.regions]
-        raise CatalogError(f"{region!r} is no region of the catalog; {choices(region, ids, limit=60)}")
+        raise not_in_catalog("region", region, ids)
     if hour is None:
         return known.g_per_j
     if not 0 <= hour <= 23:

@@ -10,7 +10,7 @@ import msgspec
 
 from profiles.decode import decode
 from profiles.device import DeviceProfile
-from profiles.errors import CatalogError, ProfileError, choices
+from profiles.errors import CatalogError, ProfileError, choices, not_in_catalog
 from profiles.figure import Figure
 from profiles.link import LinkProfile
 from profiles.strict_yaml import parse_yaml
@@ -183,8 +183,7 @@ class Catalog:
         for network in self.networks:
             if network.id == name:
                 return network
-        known = choices(name, (network.id for network in self.networks))
-        raise CatalogError(f"{name!r} is no network of the catalog; {known}")
+        raise not_in_catalog("network", name, (network.id for network in self.networks))
 
     def devices(self) -> tuple[DeviceProfile, ...]:
         """Return every device profile, sorted by id."""
@@ -222,7 +221,7 @@ class Catalog:
     def _file(self, folder: str, name: str) -> Traversable:
         known = self._ids(folder)
         if name not in known:
-            raise CatalogError(f"{name!r} is no {folder[:-1]} profile of the catalog; {choices(name, known, limit=60)}")
+            raise not_in_catalog(f"{folder[:-1]} profile", name, known)
         return self._root.joinpath(folder, f"{name}.yaml")
 
     def _named(self, profile: T, found: str, name: str) -> T:

@@ -60,3 +60,9 @@ def choices(value: str, known: Iterable[str], *, limit: int = 12) -> str:
     hint = f"did you mean {close[0]!r}? " if close else ""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return f"{hint}known: {', '.join(names[:limit])}{more}"
+
+
+def not_in_catalog(kind: str, value: str, known: Iterable[str]) -> CatalogError:
+    """Make the error to raise for an id that the catalog does not know: its entries are too many to list here."""
+    near = choices(value, known, limit=3)
+    return CatalogError(f"{value!r} is no {kind} of the catalog; {near}; `placer catalog list` shows all")

@@ -8,8 +8,7 @@ import typer
 from rich.table import Table
 
 from placer.cli.agents import Json
-from profiles import CatalogError
-from profiles.errors import choices
+from profiles.errors import choices, not_in_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,9 +87,7 @@ def show_command(
 def _entry(whole: Catalog, name: str) -> Any:
     entries: dict[str, Any] = {p.id: p for p in whole.search("")}
     if name not in entries:
-        raise CatalogError(
-            f"{name!r} is not in the catalog; {choices(name, entries, limit=3)}; search with `placer catalog list WORD`"
-        )
+        raise not_in_catalog("entry", name, entries)
     return entries[name]
 
 

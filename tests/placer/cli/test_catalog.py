@@ -25,5 +25,5 @@ def test_every_figure_has_a_path_and_a_known_source(name):
 
 
 def test_an_unknown_id_is_answered_with_a_near_one():
-    with pytest.raises(CatalogError, match=r"did you mean 'ble_1m_nrf52840'\?.*search with `placer catalog list WORD`"):
+    with pytest.raises(CatalogError, match=r"did you mean 'ble_1m_nrf52840'\?.*`placer catalog list` shows all"):
         _entry(CATALOG, "ble_1m_nrf5284")
