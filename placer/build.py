@@ -9,7 +9,7 @@ import msgspec
 
 from placer import rules
 from placer.counted import counted, device_figures, link_figures
-from placer.errors import ProblemError
+from placer.errors import ProblemError, below
 from placer.origins import joule_origins
 from placer.privacy import apply_rules
 from placer.problem import Device, Flow, Limits, Link, Op, Option, Problem, Tensor
@@ -97,7 +97,8 @@ def build(
     flows, meanings, privacy = [], {}, {}
     for flow in site.flows:
         graph = graphs[flow.name]
-        privacy[flow.name] = apply_rules(site, flow, graph)
+        with below(site.field_of(flow), "."):
+            privacy[flow.name] = apply_rules(site, flow, graph)
         flows.append(_flow(site, flow, graph, costs[flow.name], privacy[flow.name]))
         for device, words in privacy[flow.name].reasons.items():
             meanings[rules.kept_off(flow.name, device)] = (

@@ -12,9 +12,12 @@ PlacerError
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from placer.solver.conflict import Amount
 
 
@@ -24,6 +27,23 @@ class PlacerError(Exception):
 
 class ProblemError(PlacerError):
     """A problem, model or plan is wrong; the message says where, which value and what is allowed."""
+
+
+@contextlib.contextmanager
+def below(field: str, joint: str = ": ") -> Iterator[None]:
+    """Put a field of a file before the messages of problems that are found inside.
+
+    Parameters
+    ----------
+    field
+        The field, as ``site.yaml: flows[0]``.
+    joint
+        What stands between it and the message: ``.`` where the message begins with a field below that one.
+    """
+    try:
+        yield
+    except ProblemError as error:
+        raise ProblemError(f"{field}{joint}{error}") from None
 
 
 class CertificateError(PlacerError):

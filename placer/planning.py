@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from placer.build import Built, build
 from placer.costs import CostTable, cost_table
-from placer.errors import ProblemError
+from placer.errors import ProblemError, below
 from placer.models.join_stages import check_reads, join_stages, known_shapes
 from placer.objective import UNITS
 from placer.plan import Model
@@ -66,7 +66,8 @@ def read_flow(flow: Flow, directory: Path, *, progress: Callable[[str], None] | 
     Raises
     ------
     ProblemError
-        A model cannot be read, or the stages do not fit each other.
+        A model cannot be read, or the stages do not fit each other; the message begins with the path of the field
+        below the flow.
     """
     graphs: dict[str, ModelGraph] = {}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -74,13 +75,9 @@ def read_flow(flow: Flow, directory: Path, *, progress: Callable[[str], None] | 
         if progress is not None:
             progress(f"reading {stage.model}")
         # Dynamic dimensions of a later stage follow from what the earlier ones make.
-        try:
+        reads = ", ".join(f"{tensor}: {origin}" for tensor, origin in stage.reads.items())
+        with below(f"stages[{flow.stages.index(stage)}].model" + (f", which reads {{{reads}}}" if reads else "")):
             graph = graphs[stage.name] = read_model(directory / stage.model, known_shapes(stage, shapes))
-        except ProblemError as error:
-            if flow.plain:
-                raise
-            reads = ", ".join(f"{tensor}: {origin}" for tensor, origin in stage.reads.items())
-            raise ProblemError(f"flow {flow.name!r}, stage {stage.name!r}, reads {{{reads}}}: {error}") from None
         # Before a later stage is refused for a shape that does not follow from a name that is wrong.
         check_reads(flow, stage, graph)
         shapes |= {stage.reads[t.name]: t.shape for t in graph.inputs if t.name in stage.reads}
@@ -108,17 +105,21 @@ def build_site(
     Raises
     ------
     ProblemError
-        A model cannot be read or costed, or a figure of energy, carbon or cost is missing.
+        A model cannot be read or costed, or a figure of energy, carbon or cost is missing. What is wrong with a
+        flow's models or rules names the field of the site's file.
     """
     graphs: dict[str, FlowGraph] = {}
     costs: dict[str, dict[str, CostTable]] = {}
     for flow in site.flows:
-        graphs[flow.name] = read_flow(flow, site.directory, progress=progress)
-        costs[flow.name] = {}
-        for stage, graph in graphs[flow.name].stages.items():
-            if progress is not None:
-                progress(f"costing {Path(graph.path).name} on {len(site.devices)} devices")
-            costs[flow.name][stage] = cost_table(graph, site.devices)
+        with below(site.field_of(flow), "."):
+            graphs[flow.name] = read_flow(flow, site.directory, progress=progress)
+            costs[flow.name] = {}
+            for index, stage in enumerate(flow.stages):
+                graph = graphs[flow.name].stages[stage.name]
+                if progress is not None:
+                    progress(f"costing {Path(graph.path).name} on {len(site.devices)} devices")
+                with below(f"stages[{index}].model"):
+                    costs[flow.name][stage.name] = cost_table(graph, site.devices)
     return build(site, graphs, costs, also), graphs
 
 

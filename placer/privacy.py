@@ -47,34 +47,34 @@ def spread_labels(site: Site, flow: Flow, graph: FlowGraph) -> dict[str, str]:
     Raises
     ------
     ProblemError
-        A declassification names a tensor that the stage's model does not have or only reads, or would raise a label.
+        A declassification names a tensor that the stage's model does not have or only reads, or would raise a label;
+        the message begins with the path of the rule below the flow.
     """
-    lowered: dict[str, Declassify] = {}
-    for stage in flow.stages:
+    lowered: dict[str, tuple[str, Declassify]] = {}
+    for index, stage in enumerate(flow.stages):
         model = graph.stages[stage.name]
-        for rule in stage.declassify:
+        for number, rule in enumerate(stage.declassify):
+            where = f"stages[{index}].declassify[{number}]"
             if rule.tensor not in model.tensors:
                 near = choices(rule.tensor, model.tensors)
-                raise ProblemError(
-                    f"declassification {rule.name!r}: {model.path} has no tensor {rule.tensor!r}; {near}"
-                )
+                raise ProblemError(f"{where}.tensor: {model.path} has no tensor {rule.tensor!r}; {near}")
             if rule.tensor in stage.reads:
                 raise ProblemError(
-                    f"declassification {rule.name!r}: {rule.tensor!r} is what the stage {stage.name!r} reads from "
+                    f"{where}.tensor: {rule.tensor!r} is what the stage {stage.name!r} reads from "
                     f"{stage.reads[rule.tensor]!r}, and others may read it too; declassify it in the stage that makes "
                     "it, or give the flow a lower label"
                 )
-            lowered[graph.tensor_of(stage.name, rule.tensor)] = rule
+            lowered[graph.tensor_of(stage.name, rule.tensor)] = where, rule
     order = site.labels
     labels: dict[str, str] = {}
 
     def settle(tensor: str, label: str) -> None:
-        rule = lowered.get(tensor)
-        if rule is not None:
+        if tensor in lowered:
+            where, rule = lowered[tensor]
             if order.rank(rule.to) > order.rank(label):
                 raise ProblemError(
-                    f"declassification {rule.name!r} gives tensor {rule.tensor!r} the label {rule.to!r}, but it is "
-                    f"only {label!r}; a rule can only lower a label"
+                    f"{where}.to: {rule.name!r} gives tensor {rule.tensor!r} the label {rule.to!r}, but it is only "
+                    f"{label!r}; a rule can only lower a label"
                 )
             label = rule.to
         labels[tensor] = label

@@ -31,6 +31,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Caps on the whole.
     directory
         What a stage's model path is relative to.
+    file
+        What messages call the file that it was read from.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     objective: Objective = "energy_j"
     limits: Limits = Limits()
     directory: Path
+    file: str = "site"
 
     def device(self, name: str) -> Device:
         """Return the device of that name.
@@ -78,6 +81,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             if link.source == source and link.target == target:
                 return link
         return None
+
+    def field_of(self, flow: Flow) -> str:
+        """Say where a flow of the site stands, as ``site.yaml: flows[0]``."""
+        return f"{self.file}: flows[{[known.name for known in self.flows].index(flow.name)}]"
 
     def refusal(self, device: str, label: str) -> str | None:
         """Say why a device may not hold data of a label.

@@ -83,6 +83,7 @@ def load_site(path: Path) -> Site:
         objective=entries.objective,
         limits=entries.limits,
         directory=path.resolve().parent,
+        file=str(path),
     )
 
 

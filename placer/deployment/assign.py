@@ -12,7 +12,7 @@ from placer.build import SINK, SOURCE
 from placer.deployment.agent_energy import agent_energy
 from placer.deployment.deployment import Deployment
 from placer.deployment.messages import released_by
-from placer.errors import ProblemError
+from placer.errors import ProblemError, below
 from placer.models.cut import cut
 from placer.planning import read_flow
 from profiles import Flow, Stage
@@ -149,7 +149,8 @@ def _load(plan: Plan, flow: str) -> FlowGraph:
         stages=stages,
         outputs=tuple(f"{m.stage}/{output}" for m in models for output in m.outputs),
     )
-    graph = read_flow(written, Path())
+    with below(f"flow {flow!r}"):
+        graph = read_flow(written, Path())
     for model in models:
         found = graph.stages[model.stage]
         if found.sha256 != model.sha256:

@@ -33,7 +33,8 @@ def join_stages(flow: Flow, graphs: Mapping[str, ModelGraph]) -> FlowGraph:
     ------
     ProblemError
         A stage names an input or output that the model does not have, leaves an input open, reads a tensor of
-        another type or shape than its model takes, or tests a number that is not there.
+        another type or shape than its model takes, or tests a number that is not there; the message begins with the
+        path of the field below the flow.
     """
     return _Joining(flow, graphs).join()
 
@@ -57,7 +58,7 @@ def check_reads(flow: Flow, stage: Stage, graph: ModelGraph) -> None:
     Raises
     ------
     ProblemError
-        An input is unknown or left open.
+        An input is unknown or left open; the message begins with the path of the field below the flow.
     """
     if flow.plain:
         return
@@ -72,7 +73,7 @@ def check_reads(flow: Flow, stage: Stage, graph: ModelGraph) -> None:
 
 
 def _where(flow: Flow, stage: Stage, step: str) -> str:
-    return f"flow {flow.name!r}, stage {stage.name!r}: {step}"
+    return f"stages[{flow.stages.index(stage)}].{step}"
 
 
 def _leading(flow: Flow, stage: Stage, graph: ModelGraph) -> ModelGraph:
@@ -247,7 +248,8 @@ class _Joining:
     def _outputs(self) -> list[str]:
         if self.flow.outputs:
             found = [
-                self._output(f"flow {self.flow.name!r}: outputs", *split_origin(output)) for output in self.flow.outputs
+                self._output(f"outputs[{index}]", *split_origin(output))
+                for index, output in enumerate(self.flow.outputs)
             ]
         else:
             taken = {origin for stage in self.flow.stages for origin in stage.origins}
@@ -259,7 +261,6 @@ class _Joining:
             ]
         if not found:
             raise ProblemError(
-                f"flow {self.flow.name!r}: every output is taken in by a stage, so the sink gets nothing; name what "
-                "it needs in `outputs`"
+                "outputs: every output is taken in by a stage, so the sink gets nothing; name what it needs here"
             )
         return list(dict.fromkeys(found))

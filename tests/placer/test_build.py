@@ -96,6 +96,7 @@ def site(stage: dict[str, Any] | None = None, **changes: Any) -> Site:
         ),
         "region_rules": (),
         "directory": Path(),
+        "file": "p.yaml",
     }
     return Site(**{**fields, **changes})
 
@@ -208,7 +209,10 @@ def test_weights_that_must_not_leave_take_options_away() -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (Declassify(name="r", tensor="tt", to="public"), r"declassification 'r': m.onnx has no tensor 'tt'.*'t'"),
+        (
+            Declassify(name="r", tensor="tt", to="public"),
+            r"^p.yaml: flows\[0\].stages\[0\].declassify\[0\].tensor: m.onnx has no tensor 'tt'.*'t'",
+        ),
         (Declassify(name="r", tensor="t", to="personal"), None),
     ],
 )
@@ -224,7 +228,9 @@ def test_declassifications_name_a_tensor_and_only_lower(rule: Declassify, messag
             label="public",
             stages=(Stage(name="net", model="m", declassify=(rule,)),),
         )
-        with pytest.raises(ProblemError, match="can only lower"):
+        with pytest.raises(
+            ProblemError, match=r"^p.yaml: flows\[0\].stages\[0\].declassify\[0\].to: 'r' gives .* can only lower"
+        ):
             built(flows=(public,))
     else:
         with pytest.raises(ProblemError, match=message):

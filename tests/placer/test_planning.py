@@ -17,7 +17,7 @@ from placer.deployment.rehearse import Rehearsal
 from placer.errors import ProblemError
 from placer.plan import Plan, decode_plan, encode_plan
 from placer.planning import build_site, plan_site, read_model
-from profiles import ProfileError, read_site
+from profiles import Declassify, ProfileError, read_site
 from runtimes.observation import Observation
 
 replace = msgspec.structs.replace
@@ -58,6 +58,29 @@ def test_without_its_rule_the_demo_s_plan_is_cheaper_and_elsewhere(plan: Plan) -
 def test_a_model_that_cannot_be_read_is_named(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ProblemError, match=message):
         read_model(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "none.onnx"}, r"stages\[0\].model: .*none.onnx: cannot read"),
+        ({"reads": {"x": "frame", "y": "frame"}}, r"stages\[0\].reads: .*has no input 'y'"),
+        ({"declassify": (Declassify(name="r", tensor="t", to="features"),)}, r"stages\[0\].declassify\[0\].tensor: "),
+    ],
+)
+def test_what_is_wrong_with_a_flow_s_models_names_the_field_of_the_site(change: object, message: str) -> None:
+    site = read_site(DEMO / "site.yaml")
+    (flow,) = site.flows
+    wrong = replace(flow, name="other", stages=(replace(flow.stages[0], **change),))  # type: ignore[arg-type]
+    with pytest.raises(ProblemError, match=rf"site\.yaml: flows\[1\]\.{message}"):
+        build_site(replace(site, flows=(flow, wrong)))
+
+
+def test_a_model_that_no_device_computes_names_the_field_of_the_site() -> None:
+    site = read_site(DEMO / "site.yaml")
+    int8 = tuple(replace(d, modes=tuple(replace(m, numeric="int8") for m in d.modes)) for d in site.devices)
+    with pytest.raises(ProblemError, match=r"site\.yaml: flows\[0\]\.stages\[0\]\.model: .* computes in fp32, but no"):
+        build_site(replace(site, devices=int8))
 
 
 def test_a_missing_site_is_a_profile_error(tmp_path: Path) -> None:
@@ -111,6 +134,9 @@ def test_segments_read_and_make_what_the_plan_moves(plan: Plan) -> None:
 
 def test_a_model_that_changed_since_is_refused(plan: Plan) -> None:
     changed = replace(plan, models=(replace(plan.models[0], sha256="0" * 64),))
+    lost = replace(plan, models=(replace(plan.models[0], path="lost.onnx"),))
+    with pytest.raises(ProblemError, match=rf"^flow '{FLOW}': stages\[0\].model: lost.onnx: cannot read"):
+        load_models(lost)
     with pytest.raises(ProblemError, match=r"has changed since the plan was made.*run `placer plan` again"):
         load_models(changed)
 

@@ -156,7 +156,7 @@ def test_a_model_that_is_wrong_is_refused(command, tmp_path, content, words):
         (["deploy", "site.yaml"], "site.yaml: not a plan"),
         (["run", "absent.json", "--input", "x.npy"], "absent.json: cannot be read"),
         (["run", "absent.json"], "Missing option '--input'"),
-        (["catalog", "show", "atlantis"], "'atlantis' is not in the catalog"),
+        (["catalog", "show", "atlantis"], "'atlantis' is no entry of the catalog"),
     ],
 )
 def test_arguments_that_are_wrong_are_refused(command, arguments, words):

@@ -154,43 +154,43 @@ def test_a_plain_flow_keeps_its_model_s_names_on_the_wire(tmp_path):
         (
             (replace(SHRINK, reads={"pictur": "frame"}), GATE, NET),
             (),
-            r"flow 'look', stage 'shrink': reads: .*thumbnail.onnx has no input 'pictur'; did you mean 'picture'\?",
+            r"^stages\[0\].reads: .*thumbnail.onnx has no input 'pictur'; did you mean 'picture'\?",
         ),
         (
             (SHRINK, replace(GATE, reads={"small": "shrink/smal"}), NET),
             (),
-            r"flow 'look', stage 'gate': reads.small: .*thumbnail.onnx has no output 'smal'; did you mean 'small'\?",
+            r"^stages\[1\].reads.small: .*thumbnail.onnx has no output 'smal'; did you mean 'small'\?",
         ),
         (
             (SHRINK, GATE, replace(NET, when=When(tensor="gate/scor", at_least=0.5, share=0.5))),
             (),
-            r"stage 'net': when.tensor: .*gate.tflite has no output 'scor'; did you mean 'score'\?",
+            r"^stages\[2\].when.tensor: .*gate.tflite has no output 'scor'; did you mean 'score'\?",
         ),
         (
             (SHRINK, GATE, replace(NET, when=When(tensor="gate/score", element=1, at_least=0.5, share=0.5))),
             (),
-            r"stage 'net': when.element: 1 is beyond 'gate/score', which has 1 numbers",
+            r"^stages\[2\].when.element: 1 is beyond 'gate/score', which has 1 numbers",
         ),
         (
             (SHRINK, GATE, replace(NET, when=When(tensor="shrink/small", at_least=0.5, share=0.5))),
             (),
-            r"when.tensor: 'shrink/small' has 48 numbers, shape \[1, 4, 4, 3\]; say which with `element`",
+            r"^stages\[2\].when.tensor: 'shrink/small' has 48 numbers, shape \[1, 4, 4, 3\]; say which with `element`",
         ),
         (
             (SHRINK, replace(GATE, reads={"small": "frame"}), NET),
             (),
-            r"flow 'look', stage 'gate', reads {small: frame}: .*\[1, 3, 8, 8\]",
+            r"^stages\[1\].model, which reads {small: frame}: .*\[1, 3, 8, 8\]",
         ),
-        ((SHRINK, GATE, NET), ("net/z",), r"flow 'look': outputs: .*net.onnx has no output 'z'"),
+        ((SHRINK, GATE, NET), ("net/z",), r"^outputs\[0\]: .*net.onnx has no output 'z'"),
         (
             (SHRINK, GATE, replace(NET, inputs={"x": (4, 3, 8, 8)})),
             (),
-            r"stage 'net': reads.x: 'frame' is float32 \[1, 3, 8, 8\], but the model takes float32 \[4, 3, 8, 8\]",
+            r"^stages\[2\].reads.x: 'frame' is float32 \[1, 3, 8, 8\], but the model takes float32 \[4, 3, 8, 8\]",
         ),
         (
             (SHRINK, replace(GATE, model="none.tflite"), NET),
             (),
-            r"flow 'look', stage 'gate', reads {small: shrink.small}: .*none.tflite.*No such file",
+            r"^stages\[1\].model, which reads {small: shrink.small}: .*none.tflite.*No such file",
         ),
         (
             (SHRINK, replace(NET, when=When(tensor="shrink/small", element=0, at_least=0, share=1))),
@@ -214,7 +214,7 @@ def test_an_input_that_nothing_feeds_is_named(tmp_path):
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "two.onnx"
     )
-    with pytest.raises(ProblemError, match="stage 'two': reads: nothing is read for input 'b'"):
+    with pytest.raises(ProblemError, match=r"^stages\[0\].reads: nothing is read for input 'b'"):
         joined(tmp_path, (two,))
     with pytest.raises(ProblemError, match="'frame' is read by two inputs of one model"):
         joined(tmp_path, (replace(two, reads={"a": "frame", "b": "frame"}),))
