@@ -81,7 +81,8 @@ def plan_command(
     from placer.plan import encode_plan
     from placer.planning import build_site, solve_built
     from placer.problem import encode_problem
-    from placer.report.tables import notes, plan_tables, site_table, verdict
+    from placer.report.notes import notes
+    from placer.report.tables import plan_tables, site_table, verdict
     from profiles import read_site
 
     terminal: Terminal = context.obj

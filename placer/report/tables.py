@@ -7,32 +7,19 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from placer.build import CONDITION_MODE, is_endpoint
 from placer.deployment.messages import conditions_of
 from placer.objective import UNITS, per_inference
-from placer.pauses import pauses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from placer.deployment.compare import Row
-    from placer.pauses import Pause
     from placer.plan import Plan
     from profiles import Site
 
-_FLOWS = 20
+FLOWS_LISTED = 20
 """Flows whose segments are listed; the plan's file has them all."""
 
-_FIGURES = {
-    "measured": "measured on the device itself",
-    "fitted": "fitted to measurements",
-    "spec": "of the maker's data sheet",
-    "declared": "declared in the site's file",
-    "given": "given by the problem",
-}
-
-_NOTICED = 1.05
-"""A latency is told when it is so many times the planned one."""
 _REASONS = 2
 """Rules that a row of the baselines names at most; the plan's file has them all."""
 
@@ -105,56 +92,11 @@ def verdict(plan: Plan) -> str:
     return f"Feasible: {value}; at best {plan.gap:.2%} less is possible."
 
 
-def notes(plan: Plan) -> list[str]:
-    """Say what a reader of the tables might take for granted and should not."""
-    found = []
-    working = [op for f in plan.problem.flows for op in f.ops if not is_endpoint(op.name)]
-    able = {o.device for op in working for o in op.options if o.mode != CONDITION_MODE}
-    for device in plan.problem.devices:
-        if device.name not in able:
-            found.append(
-                f"Note: {device.name!r} can run none of the models: none of its modes computes in their numeric format."
-            )
-    busy = {s.device for f in plan.flows for s in f.segments}
-    for device in plan.problem.devices:
-        if device.name in busy & able and device.segment_s == 0:
-            found.append(
-                f"Note: no seconds are known for the start of a segment on {device.name!r}, so it counts as nothing: "
-                "small segments there take longer and more joules than is said."
-            )
-    if len(plan.flows) > 1:
-        found.append(
-            "Note: latencies are of each flow alone; caps on utilization keep other flows' queues away from it."
-        )
-    if len(plan.flows) > _FLOWS:
-        found.append(
-            f"Note: segments of the first {_FLOWS} of {len(plan.flows)} flows are listed; --output and --json have all."
-        )
-    found += [text for pause in pauses(plan, plan.flows[:_FLOWS]) if (text := _pause(plan, pause))]
-    used = {name for line in plan.ledger.marginal for name in line.origin.split(", ")}
-    if key := "; ".join(f"{name}: {words}" for name, words in _FIGURES.items() if name in used):
-        found.append(f"Figures are {key}. Run times include the start of the segment.")
-    return found
-
-
-def _pause(plan: Plan, pause: Pause) -> str:
-    """Say that a flow takes longer after pauses, where it does so noticeably."""
-    if pause.paused_s < _NOTICED * pause.planned_s:
-        return ""
-    flow = plan.flow(pause.flow)
-    late = flow.deadline_s is not None and pause.paused_s > flow.deadline_s
-    return (
-        f"Note: at {flow.rate_hz:g} a second TCP forgets between requests how much the links of flow {flow.name!r} "
-        f"bear: it then takes about {amount(pause.paused_s, 's')}, not {amount(pause.planned_s, 's')}"
-        + (f", which is beyond its deadline of {amount(flow.deadline_s or 0.0, 's')}; emulate it." if late else ".")
-    )
-
-
 def _segments(plan: Plan) -> Table:
     table = _table(
         "Plan", "flow", "device", "runs", "ops", "runs for", "starts", "then sends", right=["ops", "runs for", "starts"]
     )
-    for flow in plan.flows[:_FLOWS]:
+    for flow in plan.flows[:FLOWS_LISTED]:
         for s in sorted(flow.segments, key=lambda s: s.start_s):
             own = set(s.ops)
             sent = [t for t in flow.transfers if t.source == s.device and _producer(plan, flow.name, t.tensor) in own]

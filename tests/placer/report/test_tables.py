@@ -12,7 +12,8 @@ from placer.demo import plan_demo
 from placer.deployment.compare import Row
 from placer.plan import Baseline
 from placer.report.demo_tables import demo_tables
-from placer.report.tables import amount, notes, plan_tables, run_table, size, verdict
+from placer.report.notes import notes
+from placer.report.tables import amount, plan_tables, run_table, size, verdict
 
 
 @pytest.fixture(scope="module")
@@ -82,20 +83,6 @@ def test_many_broken_rules_are_counted_and_not_listed(planned):
     text = drawn(*plan_tables(msgspec.structs.replace(planned.plan, baselines=(many, none))))
     assert "no: one; two; and 2 more" in text
     assert "no: five" in text
-
-
-def test_a_start_that_is_not_known_is_told_of_devices_in_use_only(planned):
-    def told(*unknown):
-        devices = tuple(
-            msgspec.structs.replace(d, segment_s=0.0 if d.name in unknown else 0.001)
-            for d in planned.plan.problem.devices
-        )
-        problem = msgspec.structs.replace(planned.plan.problem, devices=devices)
-        return [n for n in notes(msgspec.structs.replace(planned.plan, problem=problem)) if "as nothing" in n]
-
-    assert not told("gpu")
-    (note,) = told("gpu", "box")
-    assert "'box', so it counts as nothing" in note
 
 
 def test_many_flows_are_listed_in_part_and_their_watts_summed(planned):
