@@ -69,7 +69,8 @@ def _pause_notes(plan: Plan) -> list[str]:
     """Say which flows take noticeably longer after pauses; those that are late for it by themselves."""
     deadlines = {f.name: f.deadline_s for f in plan.flows}
     longer = [p for p in pauses(plan) if p.paused_s >= _NOTICED * p.planned_s]
-    in_time, late = [], []
+    in_time: list[Pause] = []
+    late: list[Pause] = []
     for p in longer:
         deadline = deadlines[p.flow]
         (in_time if deadline is None or p.paused_s <= deadline else late).append(p)
