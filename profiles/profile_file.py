@@ -30,7 +30,10 @@ def read_profile(path: Path, kind: type[P]) -> P:
 
 
 def encode_profile(profile: DeviceProfile | LinkProfile) -> bytes:
-    """Encode a profile as YAML that `read_profile` reads back equal; what is not known is left out."""
+    """Encode a profile as YAML that `read_profile` reads back.
+
+    What is not known is left out, and numbers have six digits, whole ones all of theirs: nothing is measured closer.
+    """
     return dump_yaml(_known(msgspec.to_builtins(profile))).encode()
 
 
@@ -39,4 +42,6 @@ def _known(value: object) -> object:
         return {key: _known(inner) for key, inner in value.items() if inner is not None and inner != ""}
     if isinstance(value, list | tuple):
         return [_known(inner) for inner in value]
+    if isinstance(value, float) and not value.is_integer():
+        return float(f"{value:.6g}")
     return value

@@ -32,7 +32,7 @@ names = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1) | st
 )
 
 
-@given(st.dictionaries(names, st.floats(0, 1e3)))
+@given(st.dictionaries(names, st.floats(0, 1e3).map(lambda s: float(f"{s:.6g}"))))
 def test_what_is_written_is_read(tmp_path_factory, seconds):
     path = tmp_path_factory.mktemp("profile") / "box.yaml"
     path.write_bytes(encode_profile(profile(seconds)))

@@ -1,12 +1,14 @@
 """Profiles beside a site: written and read back equal, used like the catalog's, refused with the file and the field."""
 
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles import Catalog, DeviceProfile, LinkProfile, ProfileError, SiteError, read_site
+from profiles import Catalog, DeviceProfile, Figure, LinkProfile, ProfileError, SiteError, read_site
 from profiles.profile_file import encode_profile, read_profile
 from profiles.strict_yaml import dump_yaml, parse_yaml
 from tests.profiles.test_site import SITE
@@ -33,6 +35,22 @@ def test_every_profile_of_the_catalog_is_read_back_equal(tmp_path: Path) -> None
     for link in CATALOG.links():
         path.write_bytes(encode_profile(link))
         assert read_profile(path, LinkProfile) == link
+
+
+def test_numbers_are_written_with_the_digits_that_were_measured(tmp_path: Path) -> None:
+    def figure(value: float) -> Figure:
+        return Figure(value=value, source="s", origin="measured", relative_uncertainty=1 / 3)
+
+    wire = LinkProfile(
+        id="w", name="w", ends="none", latency_s=figure(0.0012345678901234567), bandwidth_up_bps=figure(987654321.0)
+    )
+    text = encode_profile(wire).decode()
+    assert not re.search(r"\.\d{9}", text)
+    (tmp_path / "w.yaml").write_text(text, encoding="utf-8")
+    read = read_profile(tmp_path / "w.yaml", LinkProfile)
+    assert read.latency_s == msgspec.structs.replace(figure(0.00123457), relative_uncertainty=0.333333)
+    assert read.bandwidth_up_bps is not None
+    assert read.bandwidth_up_bps.value == 987654321
 
 
 def test_a_site_names_files_beside_it(tmp_path: Path) -> None:
