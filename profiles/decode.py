@@ -89,7 +89,10 @@ def _expected(what: str) -> str:
         "object": "fields (key: value)",
         "null": "nothing",
     }
-    return " or ".join(words.get(part, part) for part in name["name"].split(" | "))
+    parts = name["name"].split(" | ")
+    if "float" in parts:
+        parts = [part for part in parts if part != "int"]  # a whole number is one
+    return " or ".join(words.get(part, part) for part in parts)
 
 
 def _quote(value: object) -> str:

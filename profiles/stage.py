@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping  # noqa: TC003  (msgspec reads the annotation at run time)
 
 import msgspec
@@ -34,8 +34,9 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     tensor: str
     element: int | None = None
-    at_least: float | None = None
-    at_most: float | None = None
+    # A float holds whole numbers up to 2^53 only, and a tensor of 64-bit integers more.
+    at_least: int | float | None = None
+    at_most: int | float | None = None
     share: float
 
     def __post_init__(self) -> None:
@@ -45,7 +46,7 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if self.at_least is None and self.at_most is None:
             raise ProfileError("no bound is given: give at_least, at_most or both")
         for name, bound in (("at_least", self.at_least), ("at_most", self.at_most)):
-            if bound is not None and not math.isfinite(bound):
+            if bound is not None and not abs(bound) <= sys.float_info.max:
                 raise ProfileError(f"{name} is {bound!r}: give a finite number, or leave it out")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise ProfileError(f"at_least {self.at_least!r} is above at_most {self.at_most!r}: nothing lies between")

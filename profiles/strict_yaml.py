@@ -62,7 +62,12 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         text = self.construct_scalar(node)
         if node.tag.endswith(":int"):
-            return int(text, 16) if text.startswith("0x") else int(text)
+            try:
+                return int(text, 16) if text.startswith("0x") else int(text)
+            except ValueError:  # Python converts no number of thousands of digits
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"a number of {len(text)} digits is too long", node.start_mark
+                ) from None
         return float(re.sub(r"\.(?=[inIN])", "", text))  # .inf and .nan are inf and nan to Python
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -140,8 +141,8 @@ class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     flow: str
     tests: TensorSpec
     element: int
-    at_least: float | None = None
-    at_most: float | None = None
+    at_least: int | float | None = None
+    at_most: int | float | None = None
     carries: TensorSpec
     makes: TensorSpec
 
@@ -157,6 +158,9 @@ class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
         if self.at_least is None and self.at_most is None:
             raise ValueError(f"condition {self.name!r} has no bound; give at_least, at_most or both")
+        for field, bound in (("at_least", self.at_least), ("at_most", self.at_most)):
+            if bound is not None and not abs(bound) <= sys.float_info.max:
+                raise ValueError(f"{field} of condition {self.name!r} is no finite number of 64 bits")
         if (self.carries.dtype, self.carries.shape) != (self.makes.dtype, self.makes.shape):
             raise ValueError(f"condition {self.name!r} carries and makes tensors of different type or shape")
 

@@ -135,6 +135,8 @@ def test_what_does_not_hold_together_is_refused_with_its_place(
         ({"at_least": None}, "no bound is given"),
         ({"at_most": 0.4}, "at_least 0.5 is above at_most 0.4"),
         ({"at_least": float("nan")}, "at_least is nan"),
+        ({"at_least": None, "at_most": 10**400}, "at_most is 1000"),
+        ({"at_least": 2**53 + 1, "at_most": 2**53}, f"at_least {2**53 + 1} is above at_most {2**53}"),
         ({"share": 0.0}, "share is 0.0: give a number above 0 and at most 1"),
         ({"share": 1.1}, "share is 1.1"),
         ({"share": float("nan")}, "share is nan"),
@@ -145,3 +147,9 @@ def test_a_condition_has_bounds_and_a_share(changes: dict[str, object], message:
     fields: dict[str, object] = {"tensor": "gate/score", "at_least": 0.5, "share": 0.2}
     with pytest.raises(ProfileError, match=message):
         When(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_a_bound_that_is_a_whole_number_is_read_exactly() -> None:
+    when = msgspec.convert({"tensor": "gate/count", "at_least": 2**53 + 1, "at_most": 2**63 - 1, "share": 1}, When)
+    assert (when.at_least, when.at_most) == (2**53 + 1, 2**63 - 1)
+    assert msgspec.json.decode(msgspec.json.encode(when), type=When) == when

@@ -229,6 +229,11 @@ REFUSED: list[tuple[str, Any, str]] = [
         {"tensor": "a/b", "at_leest": 1, "share": 1},
         r"stages\[0\]\.when: there is no field 'at_leest'; did you mean 'at_least'",
     ),
+    (
+        "flows.0.stages.0.when",
+        {"tensor": "a/b", "at_least": "1", "share": 1},
+        r"stages\[0\]\.when\.at_least: '1' is not allowed; expected a number or nothing",
+    ),
     ("flows.0.stages.0.model", 3, r"flows\[0\]\.stages\[0\]\.model: 3 is not allowed"),
     ("flows.0.stages.0.inputs", {"x": [0]}, r"flows\[0\]\.stages\[0\]: input 'x' has shape \[0\]"),
     ("flows.0.stages.0.inputs", {"x": ["n"]}, r"flows\[0\]\.stages\[0\]\.inputs.*; expected a whole number"),

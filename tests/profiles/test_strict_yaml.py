@@ -59,6 +59,11 @@ def test_what_is_wrong_is_said_with_its_line(text: str, message: str) -> None:
         parse_yaml(text, "f", SiteError)
 
 
+def test_a_number_that_is_too_long_is_refused_with_its_place() -> None:
+    with pytest.raises(SiteError, match="here, line 2, column 4: a number of 5000 digits is too long"):
+        parse_yaml("a: 1\nb: " + "1" * 5000, "here", SiteError)
+
+
 def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(SiteError, match="cannot be read: No such file"):
         read_yaml(tmp_path / "site.yaml", SiteError)

@@ -133,6 +133,10 @@ def test_bounds_are_inclusive_and_what_is_no_number_is_outside(value, bounds, ho
         ("INT64", 2**53 + 1, {"at_most": 2.0**53}, False),
         ("INT64", 2**53 + 1, {"at_least": 2.0**53, "at_most": 2.0**54}, True),
         ("UINT64", 2**64 - 1, {"at_least": 2.0**64}, False),
+        ("INT64", 2**53, {"at_least": 2**53 + 1}, False),
+        ("INT64", 2**53 + 1, {"at_least": 2**53 + 1, "at_most": 2**53 + 1}, True),
+        ("UINT64", 2**64 - 1, {"at_most": 2**64 - 2}, False),
+        ("FP32", 2.0**53, {"at_least": 2**53 + 1}, True),
         ("INT8", 1, {"at_least": 0.5}, True),
         ("BOOL", True, {"at_least": 1}, True),
     ],
@@ -140,7 +144,14 @@ def test_bounds_are_inclusive_and_what_is_no_number_is_outside(value, bounds, ho
 def test_bounds_are_compared_in_the_type_of_the_number(dtype, value, bounds, holds):
     tests = TensorSpec(name="t", port="t", dtype=dtype, shape=(1,))
     spec = msgspec.structs.replace(condition("when", "a", "x", "g", **bounds), tests=tests, element=0)
+    # As a device reads it.
+    spec = msgspec.json.decode(msgspec.json.encode(spec), type=ConditionSpec)
     assert spec.holds(np.array([value], DATATYPES[dtype])[0]) is holds
+
+
+def test_a_bound_is_a_finite_number():
+    with pytest.raises(ValueError, match="at_most of condition 'when' is no finite number"):
+        condition("when", "a", "x", "g", at_most=10**400)
 
 
 def test_conditions_chain_and_what_one_holds_back_the_next_passes_on(addresses):
