@@ -39,7 +39,8 @@ class Instead:
     moved_ops
         How many ops of other segments change their device or mode as well.
     proven
-        Whether no cheaper one exists (within 1e-6), or, without an objective, whether there is none.
+        Whether no cheaper one exists (within 1e-6), or, without an objective, whether there is none; neither is told
+        where an op without work is left a single option, for it would count as a source or sink.
     conflict
         The rules that leave no other place; empty where there is one.
     """
@@ -190,12 +191,16 @@ class _Asker:
             return replace(nothing, proven=True, conflict=(only,))
         index = ProblemIndex(problem)
         outcome = find(index, time_limit_s=self.time_limit_s, seed=self.seed)
-        if outcome.status == "infeasible":
+        # An op without work that is left one option would count as a source or sink: another problem's proof.
+        same = all(a.is_endpoint == b.is_endpoint for a, b in zip(index.flows, self.index.flows, strict=True))
+        if outcome.status == "infeasible" and same:
             return replace(nothing, proven=True, conflict=find_conflict(problem, time_limit_s=self.time_limit_s))
         if outcome.choices is None:
             return nothing
         where = [index.assignment_of(f, choice) for f, choice in enumerate(outcome.choices)]
         judged = evaluate(self.index, [self.index.choice_of(f, w) for f, w in enumerate(where)])
+        if not judged.feasible:
+            return nothing
         names = [f.name for f in self.problem.flows]
         moved = sum(
             w[op] != place
@@ -203,8 +208,6 @@ class _Asker:
             for op, place in self.plan.flow(name).assignment.items()
             if not (name == flow and op in segment.ops)
         )
-        # An op without work that is left one option would count as a source or sink: another problem's proof.
-        same = all(a.is_endpoint == b.is_endpoint for a, b in zip(index.flows, self.index.flows, strict=True))
         return Instead(
             objective=judged.objective,
             extra=judged.objective - self.plan.objective,

@@ -148,6 +148,8 @@ class _Asker:
 
     def better(self, value: float) -> Step | None:
         """Find the least limit that allows a smaller objective than `value`, and the best objective there."""
+        if value == 0:
+            return None
         outcome = self._find(rules.without(self.problem, {self.rule}))
         below = value * (1 - 2 * STEP)
         if outcome.evaluation is None or outcome.evaluation.objective > below:

@@ -9,6 +9,7 @@ import pytest
 
 from placer import rules
 from placer.index import ProblemIndex
+from placer.problem import Device, Flow, Limits, Link, Op, Option, Problem, Tensor
 from placer.solver.solve import find, solve
 from tests.oracles.brute_force import all_evaluations, brute_force, with_caps
 from tests.oracles.random_problem import random_problem
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from placer.plan import Plan
-    from placer.problem import Problem
     from placer.why.explain import Explanation
 
 NEAR = 3e-6
@@ -129,3 +129,38 @@ def test_a_segment_that_has_no_other_place_names_the_reason() -> None:
     assert reason.all_free.objective is None
     assert reason.all_free.proven
     assert reason.all_free.conflict == (f"only {reason.device!r} can run op 'op0' of flow 'f0'",)
+
+
+def test_an_op_held_in_place_that_would_count_as_a_source_proves_nothing() -> None:
+    # Held on d0 alone, "begin" would be a source, and d0 would wait for the result: 100 J, beyond the cap.
+    ops = (
+        Op(
+            name="begin",
+            options=(
+                Option(device="d0", mode="m", seconds=0.0, joules=0.0),
+                Option(device="d1", mode="m", seconds=0.0, joules=10.0),
+            ),
+        ),
+        Op(
+            name="end",
+            options=tuple(Option(device=d, mode="n", seconds=1.0, joules=j) for d, j in (("d0", 1), ("d1", 2))),
+        ),
+    )
+    problem = Problem(
+        devices=(Device(name="d0", wait_w=100.0), Device(name="d1")),
+        links=(Link(source="d0", target="d1", latency_s=0.0, bytes_per_s=1.0, energy_j_per_byte=0.0),),
+        flows=(
+            Flow(
+                name="f0",
+                rate_hz=1.0,
+                ops=ops,
+                tensors=(Tensor(name="t", bytes=1.0, producer="begin", consumers=("end",)),),
+            ),
+        ),
+        limits=Limits(flow_energy_j={"f0": 5.0}),
+    )
+    plan = solve(problem)
+    assert plan.flows[0].assignment == {"begin": ("d0", "m"), "end": ("d0", "n")}
+    end = plan.explain().segments[1]
+    assert end.all_free.objective == 2.0
+    assert (end.rest_fixed.proven, end.rest_fixed.conflict) == (False, ())

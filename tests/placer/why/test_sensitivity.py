@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,12 +8,10 @@ from placer import rules
 from placer.errors import NoPlanFound, ProblemError
 from placer.evaluate import used
 from placer.index import ProblemIndex
+from placer.problem import Device, Flow, Op, Option, Problem
 from placer.why.sensitivity import sensitivity
 from tests.oracles.brute_force import all_evaluations, with_caps
 from tests.oracles.random_problem import random_problem
-
-if TYPE_CHECKING:
-    from placer.problem import Problem
 
 NEAR = 4e-6
 
@@ -74,6 +71,13 @@ def test_a_limit_without_effect_gains_nothing_by_loosening() -> None:
     found = sensitivity(problem, rules.deadline("f0"))
     assert found.looser is None
     assert found.least_limit < 1e6
+
+
+def test_where_a_plan_costs_nothing_no_limit_gains_anything() -> None:
+    free = Op(name="op", options=(Option(device="d", mode="m", seconds=1.0, joules=0.0),))
+    problem = Problem(devices=(Device(name="d"),), flows=(Flow(name="f", rate_hz=0.5, ops=(free,)),))
+    found = sensitivity(problem, rules.utilization("d"))
+    assert (found.value, found.looser, found.proven) == (0.0, None, True)
 
 
 def test_only_limits_have_a_sensitivity() -> None:
