@@ -11,6 +11,7 @@ import msgspec
 
 from runtimes.errors import BadManifest
 from runtimes.specs import Arrival, ConditionSpec, FlowSpec, Route, SegmentSpec, TensorSpec, check_name, check_unique
+from runtimes.version import software_version
 
 FORMAT: Literal["placer.assignment/1.0"] = "placer.assignment/1.0"
 
@@ -243,4 +244,6 @@ def decode_assignment(text: bytes) -> Assignment:
     try:
         return msgspec.json.decode(text, type=Assignment)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadManifest(f"the assignment cannot be used: {error}") from error
+        raise BadManifest(
+            f"the assignment cannot be used by an agent of version {software_version()}: {error}"
+        ) from error

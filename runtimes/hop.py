@@ -1,4 +1,8 @@
-"""The header of a message between two agents, carried in the parameters of a ModelInfer request."""
+"""The header of a message between two agents, carried in the parameters of a ModelInfer request.
+
+The two may be of different versions while a site is updated. A field that is unknown here is passed over, so a newer
+agent may add what an older one can do without; what it cannot, raises `Hop.protocol` of the messages that have it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,18 @@ from typing import Any, Literal
 
 import msgspec
 
-from runtimes.errors import BadRequest
+from runtimes.errors import BadRequest, WrongState
 from runtimes.protos import open_inference_grpc_pb2
+from runtimes.version import software_version
+
+PROTOCOL = 1
+"""The highest `Hop.protocol` that is understood here."""
 
 # One parameter in JSON: a parameter for each field takes ten times as long to write and read.
 _HOP = "placer.hop"
 
 
-class Hop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Hop(msgspec.Struct, frozen=True, kw_only=True):
     """What a message between agents is about.
 
     Parameters
@@ -45,6 +53,8 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Names of tensors of its route that will not come for this request, one a line: a condition did not hold.
     asked
         Digest of the request's inputs, where its client gave the id and the sink keeps the result under it.
+    protocol
+        What the receiver has to understand at least; 1 for all that stands here.
     """
 
     kind: Literal["tensors", "done", "failed"]
@@ -63,6 +73,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     lost: str = ""
     not_taken: str = ""
     asked: str = ""
+    protocol: int = 1
 
     def __post_init__(self) -> None:
         """Check the figure; a wrong one raises ``ValueError``, which msgspec gives its path."""
@@ -94,11 +105,37 @@ def read_hop(message: Any) -> Hop:
     ------
     BadRequest
         If a part of it is missing, of another type or out of its range.
+    WrongState
+        If it says what only a newer agent understands.
     """
+    text = message.parameters[_HOP].string_param
     try:
-        return _DECODER.decode(message.parameters[_HOP].string_param)
+        hop = _DECODER.decode(text)
     except (msgspec.DecodeError, UnicodeError) as error:
+        _require_understood(text)
         raise BadRequest(f"the hop's parameter {_HOP!r} cannot be used: {error}") from error
+    if hop.protocol > PROTOCOL:
+        _require_understood(text)
+    return hop
+
+
+class _Needs(msgspec.Struct):
+    """What can be read of any hop, however new its sender."""
+
+    protocol: int = 1
+    sender: str = ""
+
+
+def _require_understood(text: str) -> None:
+    try:
+        needs = msgspec.json.decode(text, type=_Needs)
+    except (msgspec.DecodeError, UnicodeError):
+        return
+    if needs.protocol > PROTOCOL:
+        raise WrongState(
+            f"device {needs.sender[:200]!r} sends hops of protocol {needs.protocol}, and the agent here, of version "
+            f"{software_version()}, understands {PROTOCOL}: update it"
+        )
 
 
 _DECODER = msgspec.json.Decoder(Hop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 
 import grpc
@@ -19,9 +20,10 @@ from runtimes.channel import open_channel
 from runtimes.client import AgentClient
 from runtimes.convert import encode
 from runtimes.errors import BadRequest, UnknownName
-from runtimes.hop import Hop, write_hop
+from runtimes.hop import PROTOCOL, Hop, read_hop, write_hop
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
+from runtimes.version import software_version
 from tests.runtimes.plans import BRANCHING, branching_result, plan, sample, tensor
 
 
@@ -148,6 +150,35 @@ def test_hops_that_belong_elsewhere_are_refused(stub, epoch, fields, status):
     with pytest.raises(grpc.RpcError) as caught:
         stub.ModelInfer(write_hop(msgspec.structs.replace(HOP, **{"epoch": epoch, **fields})), timeout=5)
     assert caught.value.code().name == status, caught.value.details()
+
+
+def newer(**fields: object) -> oip.ModelInferRequest:
+    """A hop as an agent of a later version may send it."""
+    message = write_hop(HOP)
+    parameter = message.parameters["placer.hop"]
+    parameter.string_param = json.dumps({**json.loads(parameter.string_param), **fields})
+    return message
+
+
+def test_a_hop_of_a_newer_agent_is_taken_where_it_can_be(stub, epoch):
+    hop = {"epoch": epoch, "colour": {"of": "the future"}}
+    assert read_hop(newer(**hop)) == msgspec.structs.replace(HOP, epoch=epoch)
+    # As one of this version: the source does not know that run.
+    for fields in ({}, {"colour": "red"}):
+        with pytest.raises(grpc.RpcError, match="is no longer open at its source"):
+            stub.ModelInfer(newer(epoch=epoch, **fields), timeout=5)
+
+
+@pytest.mark.parametrize("fields", [{}, {"kind": "echo"}, {"joules": "none"}])
+def test_a_hop_that_only_a_newer_agent_understands_says_who_is_behind(stub, epoch, fields):
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(newer(epoch=epoch, protocol=PROTOCOL + 1, **fields), timeout=5)
+    assert caught.value.code().name == "FAILED_PRECONDITION"
+    words = f"device 'box' sends hops of protocol 2, and the agent here, of version {software_version()}, understands 1"
+    assert words in caught.value.details()
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(newer(epoch=epoch, kind="echo"), timeout=5)
+    assert caught.value.code().name == "INVALID_ARGUMENT"
 
 
 def test_messages_above_the_limit_are_refused(addresses, epoch):
