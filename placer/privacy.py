@@ -41,8 +41,9 @@ class Privacy:
 def spread_labels(site: Site, flow: Flow, graph: FlowGraph) -> dict[str, str]:
     """Return the label of every tensor: the highest of its op's inputs, unless a rule declassifies it.
 
-    A declassification lowers exactly the tensor it names; a tensor that goes around it stays as it was. What a
-    condition lets go on is as sensitive as the number it looks at: that it comes at all tells something of it.
+    A declassification lowers exactly the tensor it names; a tensor that goes around it stays as it was. What an op
+    makes of weights alone is as sensitive as they are. What a condition lets go on is as sensitive as the number it
+    looks at: that it comes at all tells something of it.
 
     Raises
     ------
@@ -81,9 +82,11 @@ def spread_labels(site: Site, flow: Flow, graph: FlowGraph) -> dict[str, str]:
 
     for tensor in graph.inputs:
         settle(tensor.name, flow.label)
+    secret = {stage.name: stage.weights_label for stage in flow.stages if stage.weights_label is not None}
     for op in graph.ops:
         # An op without inputs makes what the model's own weights hold, nothing of the flow's data.
-        label = order.highest(tuple(labels[name] for name in op.inputs))
+        own = (secret[stage],) if (stage := graph.stage_of[op.name]) in secret and op.weights_bytes else ()
+        label = order.highest(tuple(labels[name] for name in op.inputs) or own)
         for name in op.outputs:
             settle(name, label)
     return labels

@@ -95,7 +95,7 @@ class Op:
     macs
         Multiply-accumulate operations of one execution; 0 where the op has none worth counting.
     weights_bytes
-        Bytes of the constants it reads.
+        Bytes of the constants it reads, and of those it holds itself.
     weights_id
         Names these constants over all models; equal ids are the same bytes. Empty without weights.
     inputs, outputs

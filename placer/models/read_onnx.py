@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from placer.errors import ProblemError
 from placer.models.graph import DTYPE_BYTES, ModelGraph, Op, Tensor
-from placer.models.onnx_file import load_onnx
+from placer.models.onnx_file import bodies, load_onnx
 from placer.models.onnx_fold import bind_inputs
 from placer.models.onnx_macs import count_macs, multiplies_integers
-from placer.models.onnx_shapes import Shaped, infer_shapes
+from placer.models.onnx_shapes import Shaped, dtype_name, infer_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from placer.models.onnx_nodes import OnnxNodes
 
 _NUMERIC = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+_LISTS_OF_WEIGHTS = frozenset({"Constant", "TfIdfVectorizer"})
+"""Operators whose lists of numbers are no settings, beside those of classical machine learning."""
 _NO_BINDINGS: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
@@ -57,19 +59,22 @@ def read_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] = _NO_BINDIN
 
     model_inputs = tuple(tensor(value.name, "input") for value in nodes.inputs)
     live = {value.name for value in model.graph.output} | {name for reads in nodes.reads for name in reads}
+    held = _Held(model)
     ops = []
     for name, node, reads in zip(nodes.names, nodes.nodes, nodes.reads, strict=True):
         constants = [used for used in reads if nodes.is_constant(used)]
         taken = tuple(tensor(used, f"op {name!r}") for used in reads if not nodes.is_constant(used))
         made = tuple(tensor(output, f"op {name!r}") for output in node.output if output in live)
         weights = _stored(nodes, constants)
+        inside = held.bytes_of(node)
+        ids = [*weights, *([f"in {name}"] if inside else [])]
         ops.append(
             Op(
                 name=name,
                 type=node.op_type,
                 macs=count_macs(node, _of_node(node, reads, shapes), model),
-                weights_bytes=sum(_constant_bytes(nodes, shapes, constant) for constant in weights),
-                weights_id=f"{sha256[:16]}/{'+'.join(weights)}" if weights else "",
+                weights_bytes=inside + sum(_constant_bytes(nodes, shapes, constant) for constant in weights),
+                weights_id=f"{sha256[:16]}/{'+'.join(ids)}" if ids else "",
                 inputs=tuple(value.name for value in taken),
                 outputs=tuple(value.name for value in made),
                 workspace_bytes=sum(value.bytes for value in (*taken, *made)),
@@ -112,6 +117,41 @@ def _constant_bytes(nodes: OnnxNodes, shapes: Mapping[str, Shaped], name: str) -
             return len(tensor.raw_data)
     shape, dtype = shapes.get(name, ((), "float32"))
     return math.prod(shape) * DTYPE_BYTES.get(dtype, 1)
+
+
+class _Held:
+    """Counts the bytes of weights that nodes hold themselves: in attributes, in bodies, in functions of the file."""
+
+    def __init__(self, model: Any) -> None:
+        self._functions = {(function.domain, function.name): function.node for function in model.functions}
+        self._sizes: dict[tuple[str, str], int] = {}
+
+    def bytes_of(self, node: Any) -> int:
+        lists = node.domain == "ai.onnx.ml" or node.op_type in _LISTS_OF_WEIGHTS
+        size = sum(_attribute_bytes(attribute, lists) for attribute in node.attribute)
+        for body in bodies(node):
+            size += sum(map(_tensor_bytes, body.initializer)) + sum(map(self.bytes_of, body.node))
+        called = (node.domain, node.op_type)
+        if called in self._functions:
+            if called not in self._sizes:
+                self._sizes[called] = sum(map(self.bytes_of, self._functions[called]))
+            size += self._sizes[called]
+        return size
+
+
+def _attribute_bytes(attribute: Any, lists: bool) -> int:
+    sparse = (attribute.sparse_tensor, *attribute.sparse_tensors)
+    tensors = (attribute.t, *attribute.tensors, *(part for s in sparse for part in (s.values, s.indices)))
+    size = sum(map(_tensor_bytes, tensors))
+    if lists:
+        size += 4 * len(attribute.floats) + 8 * len(attribute.ints) + sum(map(len, attribute.strings))
+    return size
+
+
+def _tensor_bytes(tensor: Any) -> int:
+    if not tensor.data_type:
+        return 0  # no tensor is there
+    return math.prod(tensor.dims) * DTYPE_BYTES.get(dtype_name(tensor.data_type), 1)
 
 
 def _numeric(nodes: OnnxNodes, ops: Sequence[Op], shapes: Mapping[str, Shaped]) -> str:

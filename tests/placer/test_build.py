@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from placer.costs import Cost, CostTable
 from placer.errors import ProblemError
 from placer.models.graph import ModelGraph, Op, Tensor
 from placer.models.join_stages import join_stages
-from placer.privacy import spread_labels
+from placer.privacy import apply_rules, spread_labels
 from profiles import Declassify, Figure, Flow, Labels, Link, LinkProfile, RegionRule, Site, Stage, Zone
 from tests.profiles.build import device, figure, mode
 from tests.properties.random_site import random_costs, random_graph, random_site
@@ -204,6 +205,17 @@ def test_weights_that_must_not_leave_take_options_away() -> None:
     blur, head = made.problem.flows[0].ops[1:3]
     assert {o.device for o in blur.options} == {"camera"}
     assert {o.device for o in head.options} == {"camera", "server"}
+
+
+@pytest.mark.parametrize(("weights_label", "barred"), [("personal", ("server",)), ("public", ()), (None, ())])
+def test_what_is_made_of_weights_alone_is_as_sensitive_as_they_are(
+    weights_label: str | None, barred: tuple[str, ...]
+) -> None:
+    whole, where = graph(), site(stage={"weights_label": weights_label})
+    blur, head = whole.ops
+    alone = replace(whole, ops=(replace(blur, inputs=()), head))
+    (flow,) = where.flows
+    assert apply_rules(where, flow, join_stages(flow, {"net": alone})).barred["net/t"] == barred
 
 
 @pytest.mark.parametrize(

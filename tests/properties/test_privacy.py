@@ -41,7 +41,8 @@ def sensitivity(site: Site, graph: ModelGraph) -> dict[str, int]:
     for t in graph.inputs:
         level[t.name] = lowered.get(t.name, order[flow.label])
     for op in graph.ops:
-        most = max([level[name] for name in op.inputs], default=0)
+        weights = flow.stages[0].weights_label if op.weights_bytes else None
+        most = max([level[name] for name in op.inputs], default=order[weights] if weights else 0)
         for name in op.outputs:
             level[name] = lowered.get(name, most)
     return level

@@ -44,7 +44,8 @@ def sensitivity(site: Site, models: dict[str, ModelGraph]) -> dict[str, int]:
         seldom = level[stage.when.tensor] if stage.when else 0
         inside = {name: max(level[origin], seldom) for name, origin in stage.reads.items()}
         for op in models[stage.name].ops:
-            most = max([inside[name] for name in op.inputs], default=0)
+            weights = stage.weights_label if op.weights_bytes else None
+            most = max([inside[name] for name in op.inputs], default=order[weights] if weights else 0)
             inside |= {name: lowered.get(name, most) for name in op.outputs}
         level |= {f"{stage.name}/{name}": value for name, value in inside.items()}
     return level

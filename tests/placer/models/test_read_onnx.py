@@ -65,6 +65,35 @@ def test_captured_values_are_inputs(small):
     assert (loop.type, loop.inputs) == ("Loop", ("start",))
 
 
+@pytest.mark.parametrize(
+    ("body", "inside"),
+    [
+        (
+            "(float[1, 2] x, bool flag) => (float[1, 2] y) { y = If (flag) <"
+            "then_branch = a () => (float[1, 2] t) <float[2, 2] w = {1, 2, 3, 4}> { t = MatMul (x, w) }, "
+            "else_branch = b () => (float[1, 2] e) { v = Constant <value_floats = [1.0, 2.0]> () e = Mul (x, v) }> }",
+            16 + 8,
+        ),
+        (
+            '(float[1, 2] x) => (float[1, 2] y) { y = local.Twice (x) } <domain: "local", opset_import: ["" : 17]> '
+            'Twice (v) => (o) { a = local.Dense (v) o = local.Dense (a) } <domain: "local", opset_import: ["" : 17]> '
+            "Dense (v) => (o) { w = Constant <value = float[2, 2] {1, 2, 3, 4}> () o = MatMul (v, w) }",
+            2 * 16,
+        ),
+        (
+            "(float[1, 2] x) => (float[1, 1] y) "
+            "{ y = ai.onnx.ml.LinearRegressor <coefficients = [1.0, 2.0], intercepts = [3.0]> (x) }",
+            12,
+        ),
+        ("(float[1, 2] x) => (float[1, 2] y) { y = LeakyRelu <alpha = 0.5> (x) }", 0),
+    ],
+)
+def test_weights_count_wherever_an_op_holds_them(small, body, inside):
+    head = '<ir_version: 8, opset_import: ["" : 17, "local" : 1, "ai.onnx.ml" : 3]> g '
+    (op,) = read_onnx(small(head + body)).ops
+    assert (op.weights_bytes, bool(op.weights_id)) == (inside, inside > 0)
+
+
 def test_integers_stay_integers_at_a_quantized_boundary(small):
     graph = read_onnx(small("qdq"))
     assert graph.numeric == "int8"
