@@ -85,8 +85,8 @@ def spread_labels(site: Site, flow: Flow, graph: FlowGraph) -> dict[str, str]:
     secret = {stage.name: stage.weights_label for stage in flow.stages if stage.weights_label is not None}
     for op in graph.ops:
         # An op without inputs makes what the model's own weights hold, nothing of the flow's data.
-        own = (secret[stage],) if (stage := graph.stage_of[op.name]) in secret and op.weights_bytes else ()
-        label = order.highest(tuple(labels[name] for name in op.inputs) or own)
+        own = secret.get(graph.stage_of[op.name]) if op.weights_bytes else None
+        label = order.highest(tuple(labels[name] for name in op.inputs) or ((own,) if own is not None else ()))
         for name in op.outputs:
             settle(name, label)
     return labels

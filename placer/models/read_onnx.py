@@ -151,7 +151,8 @@ def _attribute_bytes(attribute: Any, lists: bool) -> int:
 def _tensor_bytes(tensor: Any) -> int:
     if not tensor.data_type:
         return 0  # no tensor is there
-    return math.prod(tensor.dims) * DTYPE_BYTES.get(dtype_name(tensor.data_type), 1)
+    elements: int = math.prod(tensor.dims)
+    return elements * DTYPE_BYTES.get(dtype_name(tensor.data_type), 1)
 
 
 def _numeric(nodes: OnnxNodes, ops: Sequence[Op], shapes: Mapping[str, Shaped]) -> str:
