@@ -115,7 +115,9 @@ def require_route(caller: Identity | None, hop: Hop, loaded: LoadedPlan, tensors
                 f"{caller} may not send {sorted(tensors)} of flow {hop.flow!r} after {hop.after!r}: "
                 f"plan {hop.plan!r} has no such route to device {loaded.device!r}"
             )
-    elif hop.sender not in ((flow.sink,) if hop.kind == "done" else flow.devices):
+    elif hop.sender not in (
+        (flow.sink,) if hop.kind == "done" else flow.devices if loaded.is_source(flow.name) else (flow.source,)
+    ):
         raise Forbidden(f"{caller} has no word in how requests of flow {hop.flow!r} end ({hop.kind})")
 
 

@@ -29,7 +29,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     kind
         ``"tensors"`` carries them; ``"done"`` tells the source that the sink stored the result;
-        ``"failed"`` tells it what went wrong.
+        ``"failed"`` tells it what went wrong, and from the source that the request is given up.
     plan, epoch, flow
         What is being served.
     run

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runtimes.metrics import Metrics
     from runtimes.observation import Journal
     from runtimes.processor import Timing
-    from runtimes.runs import Run
+    from runtimes.run import Run
     from runtimes.specs import Route, SegmentSpec
     from runtimes.trace import TraceContext, Tracer
 

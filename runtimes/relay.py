@@ -6,6 +6,7 @@ here; what then goes wrong is told to the request's source, where a client waits
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from runtimes.processor import Processor, Timing
     from runtimes.record import Recorder
     from runtimes.results import ResultStore
-    from runtimes.runs import Run
+    from runtimes.run import Run
     from runtimes.session import Session
     from runtimes.specs import Route
     from runtimes.trace import TraceContext
@@ -91,6 +92,9 @@ class Relay:
                 )  # fmt: skip
             run.spend(math.nan if hop.joules is None else hop.joules)
             self.take(run, arrays, inline=False, not_taken=hop.tensors_not_taken)
+            return
+        if hop.kind == "failed" and not loaded.is_source(flow.name):
+            self.runs.give_up(loaded.epoch, hop.run)
             return
         waiting = self.runs.get(loaded.epoch, hop.run)
         if waiting is not None:
@@ -210,6 +214,17 @@ class Relay:
             return
         hop = _hop(run, "failed", run.flow.source, segment, status=what.status, reason=str(what), lost=lost)
         self._tell_source(run, hop)
+
+    def give_up(self, run: Run) -> None:
+        """Tell the other devices that a request has failed, at its source: they hold what they have of it no longer."""
+        others = [peer_of(run.loaded, device) for device in run.flow.devices if device != run.loaded.device]
+        lost = self._peers.lost(others)
+        for peer in others:
+            if peer.device not in lost:
+                word = Packed(write_hop(_hop(run, "failed", peer.device, "")))
+                # Who does not hear it gives up by itself at the deadline.
+                with contextlib.suppress(AgentError):
+                    self._peers.send(peer, word, _WORD_TIMEOUT_S, lambda error, seconds: None)
 
     def _tell_source(self, run: Run, hop: Hop) -> None:
         def acknowledged(error: AgentError | None, seconds: float) -> None:

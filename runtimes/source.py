@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runtimes.processor import Processor, Timing
     from runtimes.record import Recorder
     from runtimes.relay import Relay
-    from runtimes.runs import Run
+    from runtimes.run import Run
     from runtimes.specs import FlowSpec, SegmentSpec
     from runtimes.trace import TraceContext
     from runtimes.variants import Variants
@@ -126,7 +126,8 @@ class Source:
             self._wait(run, deadline_s, backed=backed)
         finally:
             self._relay.runs.close(run)
-            self._account(run, deadline_s)
+            if not self._account(run, deadline_s) and run.remaining_s > 0:
+                self._relay.give_up(run)
         if isinstance(run.outcome, AgentError):
             raise run.outcome
         return run.outcome
@@ -177,12 +178,13 @@ class Source:
             raise located(outcome[0], loaded.device, spec.name)
         return outcome[0]
 
-    def _account(self, run: Run, deadline_s: float) -> None:
-        """Count the joules of a finished request: those of its segments and hops, and of waiting for them here."""
+    def _account(self, run: Run, deadline_s: float) -> bool:
+        """Count the joules of a finished request, those of waiting for it among them; returns whether it succeeded."""
         waited_s = max(0.0, deadline_s - run.remaining_s - run.busy_s)
         wait_j = math.nan if run.flow.wait_w is None else run.flow.wait_w * waited_s
         succeeded = run.resolved.is_set() and not isinstance(run.outcome, AgentError)
         self._recorder.spent(run.flow.name, run.hand_over() + wait_j, succeeded=succeeded)
+        return succeeded
 
     def _wait(self, run: Run, deadline_s: float, *, backed: bool) -> None:
         """Wait for the sink's word, and for no longer than the devices on the way are there.

@@ -147,14 +147,14 @@ def branching_result(x: np.ndarray) -> np.ndarray:
     return -a - np.sin(a)
 
 
-def failing_on_ones() -> bytes:
+def failing_on_ones(reads: str = "a", makes: str = "y") -> bytes:
     """Gather by the input itself: an index of 1 is outside its only row."""
     nodes = [
-        helper.make_node("Cast", ["a"], ["i"], to=TensorProto.INT64),
-        helper.make_node("Gather", ["row", "i"], ["y"], axis=0),
+        helper.make_node("Cast", [reads], ["i"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["row", "i"], [makes], axis=0),
     ]
     row = helper.make_tensor("row", TensorProto.FLOAT, [1], [0.0])
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in ("a", "y")]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in (reads, makes)]
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [row])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
 

@@ -110,7 +110,11 @@ def send(secure_agents, credentials, message_hop, tensors=("a",)) -> None:
 @pytest.fixture(scope="module")
 def camera(secure_agents, plant):
     """The camera's own certificate, as a thief would use it; the agent holds it too."""
-    path = plant.folder / "device" / "camera.pem"
+    return own(plant, "camera")
+
+
+def own(plant, device: str) -> Credentials:
+    path = plant.folder / "device" / f"{device}.pem"
     return Credentials(CredentialFiles(authority=plant.folder / "authority.pem", certificate=path,
                                        key=path.with_suffix(".key")))  # fmt: skip
 
@@ -131,6 +135,8 @@ def test_hops_follow_the_plans_routes(secure_agents, planned, plant, camera, cli
         # Only the sink says that a request is done, and only devices of the flow that it failed.
         (camera, hop(planned, kind="done", to="box"), (), "no word"),
         (device, hop(planned, kind="failed", sender="stray", to="camera"), (), "no word"),
+        # Only the source says elsewhere that it is given up.
+        (own(plant, "box"), hop(planned, kind="failed", sender="box", to="cloud"), (), "no word"),
     ]
     for credentials, message, tensors, why in refused:
         with pytest.raises(Forbidden, match=why):

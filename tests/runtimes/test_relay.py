@@ -17,6 +17,7 @@ from runtimes.channel import open_channel
 from runtimes.client import AgentClient
 from runtimes.convert import encode
 from runtimes.errors import BadRequest, DeadlineExceeded, Failed, UnknownName, WrongState
+from runtimes.hop import Hop, write_hop
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
 from runtimes.session import open_session
@@ -227,6 +228,49 @@ def test_a_segment_that_fails_names_itself_at_the_source(addresses):
         np.testing.assert_array_equal(client.infer("flow", {"x": np.zeros((1, 4), np.float32)}).outputs["y"], 0)
         with pytest.raises(Failed, match=r"device 'box', segment 'flow/1'"):
             client.infer("flow", {"x": np.ones((1, 4), np.float32)}, deadline_s=5)
+
+
+JOINED = [
+    Step(name="flow/0", device="box", op="Neg", inputs=("x",), outputs=("b",)),
+    Step(name="flow/1", device="cloud", op="Sub", inputs=("x", "b"), outputs=("y",)),
+]
+
+
+def test_who_waits_at_a_join_for_what_has_failed_is_free_at_once(addresses):
+    deployment = plan(JOINED, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses))
+    deploy(with_model(deployment, "box", failing_on_ones("x", "b")), addresses)
+    with AgentClient(addresses["camera"]) as source, AgentClient(addresses["cloud"]) as cloud:
+        np.testing.assert_array_equal(source.infer("flow", {"x": np.zeros((1, 4), np.float32)}).outputs["y"], 0)
+        for _ in range(5):
+            with pytest.raises(Failed, match=r"device 'box', segment 'flow/0'"):
+                source.infer("flow", {"x": np.ones((1, 4), np.float32)}, deadline_s=3600)
+        until(lambda: cloud.status().open_requests == 0)
+
+
+def test_what_comes_after_a_request_was_given_up_opens_nothing(addresses):
+    deployment = plan(JOINED, outputs=("y",), source="camera", sink="camera", epoch=next_epoch(addresses))
+    deploy(deployment, addresses)
+    word = Hop(
+        kind="failed", plan="plan", epoch=deployment.epoch, flow="flow", run="over", request="q", sender="camera",
+        to="cloud", after="", deadline_s=3600.0, joules=0.0,
+    )  # fmt: skip
+    with open_channel(addresses["cloud"], 1 << 20) as channel, AgentClient(addresses["cloud"]) as cloud:
+        infer = Stub(channel, INFERENCE_SERVICE).ModelInfer
+
+        def bring(name: str, key: str) -> None:
+            message = write_hop(msgspec.structs.replace(word, kind="tensors", run=key))
+            encode({name: sample()["x"]}, [tensor(name)], message.inputs, message.raw_input_contents)
+            infer(message, timeout=5)
+
+        bring("x", "over")
+        assert cloud.status().open_requests == 1
+        infer(write_hop(word), timeout=5)
+        assert cloud.status().open_requests == 0
+        bring("b", "over")
+        assert cloud.status().open_requests == 0
+        bring("x", "other")
+        assert cloud.status().open_requests == 1
+        infer(write_hop(msgspec.structs.replace(word, run="other")), timeout=5)
 
 
 def test_a_client_that_goes_away_frees_its_place(addresses):
