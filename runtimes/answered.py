@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runtimes.convert import size_bytes
+from runtimes.isolation.arena import own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +75,7 @@ class Answered:
             while self._answers and (len(self._answers) >= self._capacity or self._bytes + size > self._capacity_bytes):
                 self._drop(next(iter(self._answers)))
             self._answers[key] = _Answer(
-                inputs=inputs, outputs=outputs, bytes=size, until=time.monotonic() + self._keep_s
+                inputs=inputs, outputs=own(outputs), bytes=size, until=time.monotonic() + self._keep_s
             )
             self._bytes += size
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runtimes.convert import size_bytes
 from runtimes.errors import BadRequest, Exhausted, UnknownName
+from runtimes.isolation.arena import own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +97,7 @@ class ResultStore:
                 if len(self._results) < self._capacity and self._bytes + size <= self._capacity_bytes:
                     break
                 self._drop(done)
-            self._results[key] = _Result(flow, outputs, asked, size, now)
+            self._results[key] = _Result(flow, own(outputs), asked, size, now)
             self._bytes += size
 
     def get(self, request: str, flow: str = "") -> tuple[FlowSpec, Mapping[str, Array]]:

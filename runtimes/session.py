@@ -6,12 +6,14 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from runtimes.convert import zeros
 from runtimes.datatypes import DATATYPES
 from runtimes.errors import BadManifest, Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from runtimes.convert import Array
     from runtimes.specs import SegmentSpec, TensorSpec
@@ -28,6 +30,12 @@ class Executor(Protocol):
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Execute once; arrays by port in, the arrays of ``outputs`` out."""
+
+    def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], Mapping[str, Array]]:
+        """Prepare executions that read and write these arrays, by port, each time; none of them holds strings.
+
+        Such an execution gives the outputs that the runtime could not make in their arrays.
+        """
 
     def stop(self) -> None:
         """End the execution under way, from another thread, where the runtime can."""
@@ -113,12 +121,34 @@ class InProcessSession:
         feeds = {tensor.port: tensors[tensor.name] for tensor in self.spec.inputs}
         made = self._executor.run(feeds, self._output_ports)
         for tensor, array in zip(self.spec.outputs, made, strict=True):
-            if array.dtype != DATATYPES[tensor.dtype] or array.shape != tensor.shape:
-                raise Failed(
-                    f"output {tensor.name!r} came as {array.dtype}{list(array.shape)}; "
-                    f"{tensor.dtype}{list(tensor.shape)} was planned"
-                )
+            _check_made(tensor, array)
         return {tensor.name: array for tensor, array in zip(self.spec.outputs, made, strict=True)}
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
+        """Prepare executions that read their inputs where they are, and write their outputs where they are to go.
+
+        Parameters
+        ----------
+        inputs, outputs
+            By tensor name: arrays of the spec's types and shapes, no strings.
+
+        Returns
+        -------
+        Callable
+            Executes once, and raises what ``run`` does.
+        """
+        execute = self._executor.bind(
+            {tensor.port: inputs[tensor.name] for tensor in self.spec.inputs},
+            {tensor.port: outputs[tensor.name] for tensor in self.spec.outputs},
+        )
+        planned = {tensor.port: tensor for tensor in self.spec.outputs}
+
+        def run() -> None:
+            for port, array in execute().items():
+                _check_made(planned[port], array)
+                np.copyto(outputs[planned[port].name], array, casting="no")
+
+        return run
 
     def warm_up(self, timeout_s: float) -> None:
         """Execute once on zeros, for at most ``timeout_s``, so that the first request finds it warm.
@@ -142,6 +172,14 @@ class InProcessSession:
     def stop(self) -> None:
         """End the execution under way, from another thread, where the runtime can."""
         self._executor.stop()
+
+
+def _check_made(tensor: TensorSpec, array: Array) -> None:
+    if array.dtype != DATATYPES[tensor.dtype] or array.shape != tensor.shape:
+        raise Failed(
+            f"output {tensor.name!r} came as {array.dtype}{list(array.shape)}; "
+            f"{tensor.dtype}{list(tensor.shape)} was planned"
+        )
 
 
 def open_session(spec: SegmentSpec, model: bytes, threads_limit: int) -> InProcessSession:

@@ -21,7 +21,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from runtimes.convert import Array
     from runtimes.session import Ports
@@ -92,13 +92,56 @@ class OnnxExecutor:
             If the model fails on these values.
         """
         fed = {port: array if array.dtype.kind != "O" else _as_text(port, array) for port, array in feeds.items()}
+        made = self._execute(lambda options: self._session.run(list(outputs), fed, options))
+        return [array if array.dtype.kind != "O" else _as_bytes(array) for array in made]
+
+    def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], Mapping[str, Array]]:
+        """Prepare executions that read and write these arrays each time; errors are those of ``run``.
+
+        Parameters
+        ----------
+        feeds, outputs
+            By port; none of them holds strings.
+
+        Returns
+        -------
+        Callable
+            Executes once, and gives those outputs, by port, that ONNX Runtime could not make in their arrays.
+        """
+        binding = self._session.io_binding()
+        for port, array in feeds.items():
+            binding.bind_input(port, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+        def bind_output(port: str) -> None:
+            array = outputs[port]
+            binding.bind_output(port, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+        for port in outputs:
+            bind_output(port)
+        addresses = [(port, array.ctypes.data) for port, array in outputs.items()]
+
+        def execute() -> dict[str, Array]:
+            self._execute(lambda options: self._session.run_with_iobinding(binding, options))
+            elsewhere: dict[str, Array] = {}
+            for value, (port, address) in zip(binding.get_outputs(), addresses, strict=True):
+                # An output that is an input too is written nowhere: it is that input.
+                if value.data_ptr() != address:
+                    elsewhere[port] = value.numpy()
+                    bind_output(port)
+            return elsewhere
+
+        return execute
+
+    def _execute(self, call: Callable[[Any], Any]) -> Any:
         run_options = onnxruntime.RunOptions()
         run_options.log_severity_level = _FATAL
+        # ONNX Runtime looks for it before bound executions, and where it is not set throws an exception at itself,
+        # which takes longer than many an execution.
+        run_options.add_run_config_entry("gpu_graph_id", "-1")
         with self._lock:
             self._run_options = run_options
         try:
-            made = self._session.run(list(outputs), fed, run_options)
-            return [array if array.dtype.kind != "O" else _as_bytes(array) for array in made]
+            return call(run_options)
         except Exception as error:
             if run_options.terminate:
                 raise DeadlineExceeded("stopped at its deadline") from error

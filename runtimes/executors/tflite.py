@@ -20,7 +20,7 @@ except ImportError:
         ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from runtimes.convert import Array
     from runtimes.session import Ports
@@ -80,13 +80,37 @@ class TfliteExecutor:
         Failed
             If the model fails on these values.
         """
+        return self._run(feeds, outputs, lambda index: self._interpreter.get_tensor(index))
+
+    def _run(self, feeds: Mapping[str, Array], outputs: Iterable[str], read: Callable[[int], Array]) -> list[Array]:
         try:
             for port, array in feeds.items():
                 self._interpreter.set_tensor(self._indices[port], array)
             self._interpreter.invoke()
-            return [self._interpreter.get_tensor(self._indices[port]) for port in outputs]
+            return [read(self._indices[port]) for port in outputs]
         except (ValueError, RuntimeError) as error:
             raise Failed(f"LiteRT: {error}") from error
+
+    def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], Mapping[str, Array]]:
+        """Prepare executions that read these arrays each time; errors are those of ``run``.
+
+        Parameters
+        ----------
+        feeds, outputs
+            By port; none of them holds strings.
+
+        Returns
+        -------
+        Callable
+            Executes once, and gives the outputs by port, in LiteRT's memory: they are to be let go before the next
+            execution.
+        """
+
+        def execute() -> dict[str, Array]:
+            made = self._run(feeds, outputs, lambda index: self._interpreter.tensor(index)())
+            return dict(zip(outputs, made, strict=True))
+
+        return execute
 
     def stop(self) -> None:
         """Do nothing: LiteRT offers no way to end an execution under way."""

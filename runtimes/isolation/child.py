@@ -6,6 +6,7 @@ whoever lists processes; an agent starts it.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import sys
@@ -24,6 +25,8 @@ from runtimes.malloc import keep_large_blocks
 from runtimes.session import open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runtimes.session import InProcessSession
 
 _NONE = 0
@@ -72,6 +75,7 @@ class Child:
             session.warm_up(setup.warm_up_s)
             warm_up_s = time.monotonic() - started
             arena = Arena(setup.spec, self._arena)
+            bound = [] if arena.has_strings else [session.bind(*place) for place in arena.places]
         # Whatever a model file does to its loader, the agent is to hear of it.
         except Exception as error:
             self._complain(_NONE, error)
@@ -84,13 +88,16 @@ class Child:
                 frame = receive(self._conversation, _ANY_SIZE)
             except EOFError:
                 return 0
-            self._run(session, arena, frame.number, frame.payload)
+            if bound:
+                self._run(frame.number, bound[frame.place])
+            else:
+                self._run(frame.number, functools.partial(_run_strings, session, arena, frame.place, frame.payload))
 
-    def _run(self, session: InProcessSession, arena: Arena, number: int, beside: bytes) -> None:
+    def _run(self, number: int, execute: Callable[[], bytes | None]) -> None:
         with self._lock:
             self._running = number
         try:
-            outputs = arena.put_outputs(session.run(arena.inputs(beside)))
+            outputs = execute() or b""
         except Exception as error:
             self._complain(number, error)
         else:
@@ -113,6 +120,10 @@ class Child:
             error = Failed(f"{type(error).__name__}: {error}")
         complaint = Complaint(status=error.status, message=str(error)[:_LONGEST_MESSAGE])
         send(self._conversation, Kind.ERROR, number, msgspec.json.encode(complaint))
+
+
+def _run_strings(session: InProcessSession, arena: Arena, place: int, beside: bytes) -> bytes:
+    return arena.put_outputs(place, session.run(arena.inputs(beside)))
 
 
 def main(arguments: list[str]) -> int:

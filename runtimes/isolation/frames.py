@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     import socket
 
 _AT_ONCE_BYTES = 1 << 16
-_HEADER = struct.Struct("<BQQ")
+_HEADER = struct.Struct("<BBQQ")
 STOP = struct.Struct("<Q")
 """On a pipe of its own, since the process listens to nothing else while it runs: the execution that is to end."""
 SECONDS = struct.Struct("<d")
@@ -65,16 +64,16 @@ class Complaint(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """One frame: what it says, of which execution, and what it carries."""
+class Frame(NamedTuple):
+    """One frame: what it says, to which place an execution's outputs go, of which execution, and what it carries."""
 
     kind: int
+    place: int
     number: int
     payload: bytes
 
 
-def send(connection: socket.socket, kind: Kind, number: int, payload: bytes = b"") -> None:
+def send(connection: socket.socket, kind: Kind, number: int, payload: bytes = b"", place: int = 0) -> None:
     """Send a frame.
 
     Raises
@@ -82,9 +81,12 @@ def send(connection: socket.socket, kind: Kind, number: int, payload: bytes = b"
     OSError
         If the other side is gone, or does not listen within the socket's timeout.
     """
-    connection.sendall(_HEADER.pack(kind, number, len(payload)))
-    if payload:
-        connection.sendall(payload)
+    header = _HEADER.pack(kind, place, number, len(payload))
+    if len(payload) <= _AT_ONCE_BYTES:
+        connection.sendall(header + payload)
+        return
+    connection.sendall(header)
+    connection.sendall(payload)
 
 
 def receive(connection: socket.socket, limit_bytes: int) -> Frame:
@@ -99,10 +101,10 @@ def receive(connection: socket.socket, limit_bytes: int) -> Frame:
     ValueError
         If it carries more than ``limit_bytes``.
     """
-    kind, number, size = _HEADER.unpack(_exactly(connection, _HEADER.size))
+    kind, place, number, size = _HEADER.unpack(_exactly(connection, _HEADER.size))
     if size > limit_bytes:
         raise ValueError(f"a frame of {size} bytes, where {limit_bytes} are the most")
-    return Frame(kind=kind, number=number, payload=_exactly(connection, size) if size else b"")
+    return Frame(kind, place, number, _exactly(connection, size) if size else b"")
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:

@@ -159,8 +159,10 @@ class SegmentProcess:
         due_s = deadline - started + _OBEY_S
         try:
             self._conversation.settimeout(max(_OBEY_S, min(due_s, self._limits.run_s)))
-            send(self._conversation, Kind.RUN, self._number, self._arena.put_inputs(tensors))
-            outputs = self._arena.take_outputs(self._reply(self._number, Kind.DONE).payload)
+            place = self._arena.free_place()
+            beside = self._arena.put_inputs(tensors)
+            send(self._conversation, Kind.RUN, self._number, beside, place)
+            outputs = self._arena.take_outputs(place, self._reply(self._number, Kind.DONE).payload)
             self._longest_run_s = max(self._longest_run_s, time.monotonic() - started)
             return outputs
         except TimeoutError as error:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtimes.datatypes import DATATYPES
 from runtimes.errors import Failed
-from runtimes.isolation.arena import Arena, arena_bytes, make_arena
+from runtimes.isolation.arena import Arena, arena_bytes, make_arena, own
 from tests.runtimes.plans import tensor
 from tests.runtimes.test_session import segment
 
@@ -44,15 +44,11 @@ def arrays(draw: st.DrawFn, prefix: str) -> dict[str, tuple[TensorSpec, np.ndarr
 @given(arrays("i"), arrays("o"))
 def test_what_one_side_puts_the_other_finds(inputs, outputs):
     spec = segment(b"m", [s for s, _ in inputs.values()], [s for s, _ in outputs.values()])
-    descriptor = make_arena(spec)
-    try:
-        agent, child = Arena(spec, descriptor), Arena(spec, descriptor)
-    finally:
-        os.close(descriptor)
+    agent, child = arenas(spec)
     given_in = {name: a for name, (_, a) in inputs.items()}
     given_out = {name: a for name, (_, a) in outputs.items()}
     found_in = child.inputs(agent.put_inputs(given_in))
-    found_out = agent.take_outputs(child.put_outputs(given_out))
+    found_out = agent.take_outputs(0, child.put_outputs(0, given_out))
     # Both at once: no place is used twice.
     found_in = {name: a.copy() for name, a in found_in.items()}
     for found, put in ((found_in, given_in), (found_out, given_out)):
@@ -61,6 +57,41 @@ def test_what_one_side_puts_the_other_finds(inputs, outputs):
             assert found[name].dtype == array.dtype
             assert found[name].shape == array.shape
             assert found[name].tobytes() == array.tobytes() or found[name].tolist() == array.tolist()
+
+
+def arenas(spec) -> tuple[Arena, Arena]:
+    descriptor = make_arena(spec)
+    try:
+        return Arena(spec, descriptor), Arena(spec, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def execute(agent: Arena, child: Arena, value: float) -> np.ndarray:
+    place = agent.free_place()
+    child.put_outputs(place, {"y": np.full((1, 1 << 16), value, np.float32)})
+    return agent.take_outputs(place, b"")["y"]
+
+
+def test_large_outputs_stay_where_they_are_while_somebody_reads_them():
+    agent, child = arenas(segment(b"m", [tensor("x")], [tensor("y", (1, 1 << 16))]))
+    first = execute(agent, child, 1)
+    assert not first.flags.writeable
+    # Whoever sends them holds some view of them and no more.
+    part = memoryview(first.reshape(-1)[5:].view(np.uint8))
+    del first
+    second, third = execute(agent, child, 2), execute(agent, child, 3)
+    assert np.frombuffer(part, np.float32)[0] == 1
+    assert (second == 2).all()
+    assert (third == 3).all()
+    # Two places: of three one is a copy, and a copy is all that may be kept.
+    assert [own({"y": array})["y"] is array for array in (second, third)] == [True, True]
+    del part
+    fourth = execute(agent, child, 4)
+    assert own({"y": fourth})["y"] is not fourth
+    assert (own({"y": fourth})["y"] == 4).all()
+    assert (second == 2).all()
+    assert (third == 3).all()
 
 
 def test_its_size_is_sealed():
@@ -77,10 +108,6 @@ def test_its_size_is_sealed():
 @pytest.mark.parametrize("beside", [b"", b"\xff", b"\x80", b"\x81\xa1x\xc4\x02ab"])
 def test_strings_that_cannot_be_read_are_refused(beside):
     spec = segment(b"m", [tensor("x", (1,), "BYTES")], [tensor("y")])
-    descriptor = make_arena(spec)
-    try:
-        arena = Arena(spec, descriptor)
-    finally:
-        os.close(descriptor)
+    arena, _ = arenas(spec)
     with pytest.raises(Failed, match="cannot be read"):
         arena.inputs(beside)

@@ -21,7 +21,7 @@ from runtimes.isolation.limits import Limits
 from runtimes.session import open_session
 from runtimes.specs import TensorSpec
 from tests.runtimes.isolation.models import LIMITS, NEG, NEG_SPEC, ONES, ZEROS, Opened, endless_from, greedy
-from tests.runtimes.plans import tensor
+from tests.runtimes.plans import operator_model, tensor
 from tests.runtimes.test_session import BASIC_PITCH, segment
 
 
@@ -47,6 +47,45 @@ def test_results_stay_what_they_were():
     first = opened.run(ONES)["y"]
     opened.run(ZEROS)
     np.testing.assert_array_equal(first, -ONES)
+
+
+def test_large_results_stay_what_they_were_too():
+    model = operator_model("Neg", ("x",), ("y",), shape=(1, 1 << 15))
+    opened = Opened(segment(model, [tensor("x", (1, 1 << 15))], [tensor("y", (1, 1 << 15))]), model)
+    kept = [opened.run(np.full((1, 1 << 15), value, np.float32))["y"] for value in range(4)]
+    for value, array in enumerate(kept):
+        np.testing.assert_array_equal(array, -value)
+
+
+def test_an_output_that_is_an_input_or_a_constant_is_what_it_is():
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in ("x", "y", "k")]
+    graph = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["y"])], "g", ends[:1], [ends[0], ends[2], ends[1]],
+        [helper.make_tensor("k", TensorProto.FLOAT, [1, 4], [1.0, 2.0, 3.0, 4.0])],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    opened = Opened(
+        segment(
+            model, [tensor("x")], [TensorSpec(name=n, port=n[0], dtype="FP32", shape=(1, 4)) for n in ("xx", "k", "y")]
+        ),
+        model,
+    )
+    for x in (ONES, ZEROS, 2 * ONES):
+        got = opened.run(x)
+        np.testing.assert_array_equal(got["xx"], x)
+        np.testing.assert_array_equal(got["k"], [[1, 2, 3, 4]])
+        np.testing.assert_array_equal(got["y"], -x)
+
+
+def test_an_output_of_another_shape_than_planned_is_a_failure():
+    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
+    made = [helper.make_tensor_value_info("y", TensorProto.INT64, [2, None])]
+    graph = helper.make_graph([helper.make_node("NonZero", ["x"], ["y"])], "g", ends, made)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    opened = Opened(segment(model, [tensor("x")], [tensor("y", (2, 0), "INT64")]), model)
+    with pytest.raises(Failed, match="shape"):
+        opened.run(ONES)
+    assert opened.run(ZEROS)["y"].shape == (2, 0)
 
 
 def test_strings_and_empty_tensors_pass():
@@ -208,10 +247,10 @@ def test_loading_is_limited_in_time():
 
 # What a process says when its model has taken it over, given the number of the execution.
 _LIES = {
-    "another execution": "pack(5, number + 1, 0)",
-    "another kind": "pack(3, number, 0)",
-    "more than there is": "pack(5, number, 1 << 60)",
-    "an error that is none": "pack(6, number, 3) + b'abc'",
+    "another execution": "pack(5, 0, number + 1, 0)",
+    "another kind": "pack(3, 0, number, 0)",
+    "more than there is": "pack(5, 0, number, 1 << 60)",
+    "an error that is none": "pack(6, 0, number, 3) + b'abc'",
 }
 
 
@@ -221,13 +260,13 @@ def test_a_process_that_lies_is_ended(lie, monkeypatch, tmp_path):
     program.write_text(f"""
 import socket, struct, sys
 talk = socket.socket(fileno=int(sys.argv[1]))
-pack = struct.Struct("<BQQ").pack
+pack = struct.Struct("<BBQQ").pack
 def receive():
-    kind, number, size = struct.unpack("<BQQ", talk.recv(17, socket.MSG_WAITALL))
+    kind, place, number, size = struct.unpack("<BBQQ", talk.recv(18, socket.MSG_WAITALL))
     size and talk.recv(size, socket.MSG_WAITALL)
     return number
 receive(), receive()
-talk.sendall(pack(3, 0, 8) + struct.pack("<d", 0.1))
+talk.sendall(pack(3, 0, 0, 8) + struct.pack("<d", 0.1))
 number = receive()
 talk.sendall({_LIES[lie]})
 talk.recv(1)
