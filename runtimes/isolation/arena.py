@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 # A cache line, which is also what vector instructions ask for.
 _ALIGNMENT = 64
-# Copying fewer bytes costs less than taking note of who reads them where they are.
-_LENT_FROM_BYTES = 1 << 16
+# Copying fewer bytes costs less than taking note of who reads them where they are; more are no message's, as a rule,
+# and too much memory to have twice.
+_LENT_BYTES = range(1 << 16, 1 << 26)
 
 
 class Arena:
@@ -158,7 +159,7 @@ def _size_bytes(tensors: Sequence[TensorSpec]) -> int:
 
 
 def _places(spec: SegmentSpec) -> int:
-    return 2 if _size_bytes(spec.outputs) >= _LENT_FROM_BYTES else 1
+    return 2 if _size_bytes(spec.outputs) in _LENT_BYTES else 1
 
 
 def _layout(tensors: Sequence[TensorSpec], at: int) -> _Layout:
