@@ -53,9 +53,10 @@ class Staged:
 
     def __init__(self, client: AgentClient, epoch: int, graph: ModelGraph, partitions: Sequence[Partition]) -> None:
         self._client = client
-        self._epoch = epoch
+        self.epoch = epoch
         self._partitions = partitions
-        self._feeds: Mapping[str, Array] = synthetic_inputs(graph.inputs, seed=0)
+        # What every flow is asked with.
+        self.feeds: Mapping[str, Array] = synthetic_inputs(graph.inputs, seed=0)
 
     def time(self, rounds: int, progress: Callable[[int], None] | None = None) -> list[list[list[float]]]:
         """Run every partition once in each of some rounds, after runs that warm them up.
@@ -91,12 +92,12 @@ class Staged:
             raise MeasureError(f"the model's parts could not be timed: {error}") from error
         seconds: list[list[list[float]]] = [[[] for _ in partition] for partition in self._partitions]
         names = {
-            _segment(place, number): into
+            segment_name(place, number): into
             for place, segments in enumerate(seconds)
             for number, into in enumerate(segments)
         }
         for observation in observed:
-            if observation.epoch == self._epoch and observation.kind == "segment":
+            if observation.epoch == self.epoch and observation.kind == "segment":
                 names[observation.segment].append(observation.seconds)
         if any(len(runs) < _WARM_UP_RUNS + rounds for runs in names.values()):
             raise MeasureError("the agent forgot what it observed before it was asked; profile with fewer runs")
@@ -110,7 +111,7 @@ class Staged:
         AgentError
             A part failed, or the agent does not answer.
         """
-        self._client.infer(_flow(place), self._feeds, _DEADLINE_S, epoch=self._epoch)
+        self._client.infer(_flow(place), self.feeds, _DEADLINE_S, epoch=self.epoch)
 
     def keep_running(self, place: int, until: float) -> float:
         """Run one partition again and again, once at least; return the seconds in which its parts ran.
@@ -137,7 +138,7 @@ class Staged:
             observed = self._client.observations(since)
         except AgentError as error:
             raise MeasureError(f"the model could not be run while its power was measured: {error}") from error
-        ours = [each.seconds for each in observed if each.epoch == self._epoch and each.kind == "segment"]
+        ours = [each.seconds for each in observed if each.epoch == self.epoch and each.kind == "segment"]
         if len(ours) < count * len(self._partitions[place]):
             raise MeasureError("the agent forgot what it observed before it was asked; give a shorter --window")
         return sum(ours)
@@ -198,7 +199,7 @@ def _assignment(
             blobs[part.sha256] = part.blob
             segments.append(
                 SegmentSpec(
-                    name=_segment(place, number), flow=_flow(place),
+                    name=segment_name(place, number), flow=_flow(place),
                     runtime=graph.format,  # type: ignore[arg-type]
                     blob=part.sha256, blob_bytes=len(part.blob), inputs=_specs(part.inputs),
                     outputs=_specs(part.outputs), threads=threads,
@@ -220,7 +221,8 @@ def _flow(place: int) -> str:
     return f"partition {place}"
 
 
-def _segment(place: int, number: int) -> str:
+def segment_name(place: int, number: int) -> str:
+    """Name a segment of a partition, by their places, as an agent knows it."""
     return f"{_flow(place)}/{number}"
 
 

@@ -1,29 +1,53 @@
-from benchmarks.unseen_cuts import CUTS, Errors, _one, has_ends, op_cuts, rows, spread
-from placer.demo_data import INPUT_NAME, INPUT_SHAPE, MODEL
-from placer.models.cut import cut
-from placer.planning import read_model
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks.cut_times import CutTimes
+from benchmarks.unseen_cuts import Errors, errors_of, own_models, predict, rows, spread
+from profiles import Figure
+from profiles.op_costs import KindCost, ModelCost, OpCosts
 
 
-def test_cuts_lie_between_any_two_ops_and_every_part_can_be_timed():
-    graph = read_model(str(MODEL), {INPUT_NAME: INPUT_SHAPE})
-    ops = [_one(graph, op.name) for op in graph.ops]
-    found = op_cuts(graph, ops)
-    assert len(set(found)) == CUTS
-    for spans in found:
-        assert [place for first, last in spans for place in range(first, last)] == list(range(len(ops)))
-        assert all(has_ends(graph, ops, span) for span in spans)
-    for part in cut(graph, [[graph.ops[place].name for place in range(*span)] for span in found[0]]):
-        assert part.inputs
-        assert part.outputs
-    normalizations = [place for place, op in enumerate(graph.ops) if op.type == "BatchNormalization"]
-    # Some cut a fused unit in two, which no unit of the profile does.
-    assert any(first in normalizations for spans in found for first, _ in spans)
+def profile_of(graph, *, whole_s: float) -> SimpleNamespace:
+    """Return what a prediction reads of a profile: each op a second, 10 s to start, no seconds for bytes."""
+    costs = OpCosts(
+        source="here",
+        s_per_boundary_byte=0.0,
+        models=(
+            ModelCost(name="m", sha256="", inputs={}, seconds={op.name: 1.0 for op in graph.ops}, relative_error=0),
+        ),
+        kinds=(KindCost(kind="any", base_s=0, s_per_mac=0, s_per_byte=0),),
+    )
+    start = Figure(value=10.0, source="here", origin="fitted")
+    whole = SimpleNamespace(seconds=Figure(value=whole_s, source="here", origin="measured"))
+    return SimpleNamespace(modes=(SimpleNamespace(op_costs=costs, segment_s=start),), benchmarks=(whole,))
+
+
+def test_each_prediction_uses_what_it_may():
+    *_, graph = own_models()
+    count = len(graph.ops)
+    cut = ((0, 4), (4, count))
+    earlier = CutTimes(chain=(5.0, 25.0), again=(99.0, 99.0), alone=(5.0, 31.0), whole_s=99.0)
+    now = CutTimes(chain=(10.0, 30.0), again=(10.0, 32.0), alone=(11.0, 31.0), whole_s=24.0)
+    known = SimpleNamespace(
+        graph=graph, cuts=[cut], profile=profile_of(graph, whole_s=12.0), call_s=6.0, times=[earlier]
+    )
+    assert predict(known.profile, graph, (0, 4)) == 14.0
+    found = errors_of(known, [now])
+    assert found.ops == [pytest.approx((count + 20) / 40 - 1)]
+    assert found.ops_beside == [pytest.approx((count + 20) * 2 / 40 - 1)]
+    assert found.segments == [pytest.approx(30 / 40 - 1)]
+    assert found.segments_beside == [pytest.approx(36 / 40 - 1)]
+    assert found.machine == [pytest.approx(30 / 40 - 1)]
+    assert found.machine_beside == [pytest.approx(42 / 40 - 1)]
 
 
 def test_errors_are_shown_as_sizes_in_percent():
     assert spread([-0.1] * 9 + [0.2]) == "11.0 / 10.0 / 19.0"
     errors = [0.1, -0.3]
-    shown = rows([Errors(model="m", fitted=errors, measured=errors, fitted_beside=errors, measured_beside=errors,
-                         segments=errors)])  # fmt: skip
-    assert shown[-1] == "| mean of the models' means | 20.0 | 20.0 | 20.0 | 20.0 | 20.0 |"
+    found = Errors(
+        ops=errors, segments=errors, machine=errors, ops_beside=errors, segments_beside=errors, machine_beside=[0.1] * 2
+    )
+    shown = rows([("m", found)])
+    assert shown[-1] == "| mean of the models' means | 20.0 | 20.0 | 20.0 | 20.0 | 20.0 | 10.0 |"
     assert len({line.count("|") for line in shown}) == 1
