@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from placer.baselines import starting_choices
 from placer.evaluate import evaluate
+from placer.solver.floor import floor
 from placer.solver.known import Known
 from placer.solver.many.solve import solve_flows
 from placer.solver.one_flow import find_one_flow
@@ -50,7 +51,7 @@ def find(
     KeyboardInterrupt
         Ctrl-C ended the search before it had a choice to return.
     """
-    known = Known(gap)
+    known = Known(gap, floor(index))
     turns = find_one_flow if len(index.flows) == 1 else _many_flows
     try:
         turns(index, known, time_limit_s, seed, progress)

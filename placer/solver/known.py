@@ -23,12 +23,14 @@ class Known:
     ----------
     gap
         Relative distance between objective and bound that is good enough.
+    bound
+        A lower bound to begin with.
     """
 
-    def __init__(self, gap: float) -> None:
+    def __init__(self, gap: float, bound: float = 0.0) -> None:
         self.gap = gap
         self.begin_s = time.monotonic()
-        self.best = Outcome("unknown", None, None, 0.0, 0.0, 0)
+        self.best = Outcome("unknown", None, None, bound, 0.0, 0)
 
     def seconds(self) -> float:
         """Wall-clock seconds since the first search began."""
