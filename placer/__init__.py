@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from placer.deployment.assign import assign, load_models
     from placer.deployment.assign_fallbacks import assign_all
     from placer.deployment.compare import compare
-    from placer.deployment.deploy import Measured, Passage, deploy, deploy_once, next_epoch, run
+    from placer.deployment.deploy import deploy, deploy_once, next_epoch
     from placer.deployment.deployment import Deployment
     from placer.deployment.local_agents import local_agents
+    from placer.deployment.run import Measured, Passage, run
     from placer.deployment.serving import Serving, read_serving, roll_back
     from placer.errors import DeployError, Infeasible, NoPlanFound, PlacerError, ProblemError, RunError
     from placer.fallbacks import add_fallbacks
@@ -46,12 +47,12 @@ _HOME = {
     "calibrated_site": "measuring.calibrated_site",
     "compare": "deployment.compare",
     "cut": "models.cut",
-    "Measured": "deployment.deploy",
-    "Passage": "deployment.deploy",
+    "Measured": "deployment.run",
+    "Passage": "deployment.run",
     "deploy": "deployment.deploy",
     "deploy_once": "deployment.deploy",
     "next_epoch": "deployment.deploy",
-    "run": "deployment.deploy",
+    "run": "deployment.run",
     "Deployment": "deployment.deployment",
     "DeployError": "errors",
     "Infeasible": "errors",

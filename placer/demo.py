@@ -13,9 +13,10 @@ import numpy as np
 
 from placer.deployment.assign import assign
 from placer.deployment.compare import Row, compare
-from placer.deployment.deploy import deploy, run
+from placer.deployment.deploy import deploy
 from placer.deployment.local_agents import local_agents
 from placer.deployment.rehearse import rehearse
+from placer.deployment.run import run
 from placer.errors import RunError
 from placer.models.onnx_run import open_session
 from placer.planning import build_site, solve_built

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from placer.cli.terminal import Terminal
-    from placer.deployment.deploy import Measured
+    from placer.deployment.run import Measured
     from placer.plan import Plan
     from runtimes.tls import Credentials
 
@@ -42,9 +42,10 @@ def run_command(
     """Run a deployed plan on an input and measure it."""
     from placer.deployment.assign import assign, load_models
     from placer.deployment.compare import compare
-    from placer.deployment.deploy import deploy, run
+    from placer.deployment.deploy import deploy
     from placer.deployment.feeds import encode_outputs, read_feeds
     from placer.deployment.local_agents import local_agents
+    from placer.deployment.run import run
     from placer.plan import read_plan
     from placer.report.tables import run_table
 

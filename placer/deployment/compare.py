@@ -13,8 +13,8 @@ from placer.deployment.messages import conditions_of, released_by
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from placer.deployment.deploy import Measured
     from placer.deployment.rehearse import Rehearsal
+    from placer.deployment.run import Measured
     from placer.plan import Plan
 
 

@@ -20,7 +20,8 @@ import msgspec
 
 from placer import errors
 from placer.deployment.compare import compare
-from placer.deployment.deploy import Measured, Passage, deploy
+from placer.deployment.deploy import deploy
+from placer.deployment.run import Measured, Passage
 from placer.emulation.agents import start_agents
 from placer.emulation.drive import Stream, drive
 from placer.emulation.isolation import PRIVATE_FOLDER

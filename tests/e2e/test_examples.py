@@ -17,8 +17,9 @@ from placer.demo_data.png import read_png
 from placer.demo_data.preprocess import preprocess
 from placer.deployment.assign import assign, load_models
 from placer.deployment.compare import compare
-from placer.deployment.deploy import deploy, run
+from placer.deployment.deploy import deploy
 from placer.deployment.local_agents import local_agents
+from placer.deployment.run import run
 from placer.fallbacks import add_fallbacks, variant
 from placer.models.onnx_run import open_session
 from placer.planning import plan_site

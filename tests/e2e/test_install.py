@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from placer.deployment.deploy import deploy, run
+from placer.deployment.deploy import deploy
+from placer.deployment.run import run
 from tests.e2e.desk import CHECKOUT
 from tests.runtimes.children import children
 from tests.runtimes.plans import Step, plan, sample

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from placer.assemble import assemble
 from placer.deployment.assign import assign, load_models
-from placer.deployment.deploy import deploy, next_epoch, run
+from placer.deployment.deploy import deploy, next_epoch
+from placer.deployment.run import run
 from placer.evaluate import evaluate
 from placer.index import ProblemIndex
 from placer.plan import Model

@@ -16,8 +16,9 @@ import tritonclient.grpc as triton
 from placer.assemble import assemble
 from placer.deployment.assign import assign, load_models
 from placer.deployment.compare import compare
-from placer.deployment.deploy import deploy, next_epoch, run
+from placer.deployment.deploy import deploy, next_epoch
 from placer.deployment.rehearse import rehearse
+from placer.deployment.run import run
 from placer.evaluate import evaluate
 from placer.index import ProblemIndex
 from placer.plan import Model, decode_plan, encode_plan

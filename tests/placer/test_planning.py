@@ -12,8 +12,8 @@ import pytest
 from placer.build import SINK, SOURCE
 from placer.deployment.assign import assign, load_models
 from placer.deployment.compare import compare
-from placer.deployment.deploy import Measured, Passage
 from placer.deployment.rehearse import Rehearsal
+from placer.deployment.run import Measured, Passage
 from placer.errors import ProblemError
 from placer.plan import Plan, decode_plan, encode_plan
 from placer.planning import build_site, plan_site, read_model

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from placer.deployment.deploy import deploy, next_epoch, run
+from placer.deployment.deploy import deploy, next_epoch
+from placer.deployment.run import run
 from runtimes.assignment import decode_assignment, encode_assignment
 from runtimes.channel import open_channel
 from runtimes.client import AgentClient

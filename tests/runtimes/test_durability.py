@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from placer.deployment.deploy import _addressed, deploy, next_epoch
+from placer.deployment.addressed import addressed
+from placer.deployment.deploy import deploy, next_epoch
 from placer.errors import DeployError
 from runtimes.client import AgentClient
 from runtimes.errors import UnknownName, Unreachable, WrongState
@@ -73,11 +74,11 @@ def test_a_site_that_lost_its_power_serves_its_plan_again(agents):
     # What is behind is refused as before, and the way back is still there.
     with AgentClient(agents.addresses["box"]) as box:
         with pytest.raises(WrongState, match="epoch 1 has plan 'old' here, with another content"):
-            box.stage(_addressed(branching(1), "box", agents.addresses))
+            box.stage(addressed(branching(1), agents.addresses)["box"])
         with pytest.raises(WrongState, match="behind the active epoch 2"):
             box.activate("old", 1)
         with pytest.raises(WrongState, match="epoch 2 has plan 'plan' here, with another content"):
-            box.stage(_addressed(negated(2), "box", agents.addresses))
+            box.stage(addressed(negated(2), agents.addresses)["box"])
     for device in ("box", "camera"):
         with AgentClient(agents.addresses[device]) as client:
             assert client.rollback(3) == "old"
@@ -127,7 +128,7 @@ def test_a_blob_that_was_damaged_on_the_disk_is_never_served(agents):
         ask(agents)
     # What is lost still bars older plans.
     with AgentClient(agents.addresses["box"]) as box, pytest.raises(WrongState, match="not above the active epoch 7"):
-        box.stage(_addressed(branching(6, "older"), "box", agents.addresses))
+        box.stage(addressed(branching(6, "older"), agents.addresses)["box"])
     deploy(branching(next_epoch(agents.addresses)), agents.addresses)
     np.testing.assert_allclose(ask(agents), branching_result(sample()["x"]), rtol=1e-6)
 
@@ -166,7 +167,7 @@ def large(epoch: int, name: str):
 def test_an_upload_that_a_kill_broke_off_goes_on_where_it_was(agents):
     deployment = large(1, "large")
     ((sha256, model),) = deployment.blobs.items()
-    share = _addressed(deployment, "box", agents.addresses)
+    share = addressed(deployment, agents.addresses)["box"]
     with AgentClient(agents.addresses["box"]) as box:
         assert box.stage(share) == {sha256: 0}
     kill(agents, "box")

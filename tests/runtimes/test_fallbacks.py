@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from placer.deployment.deploy import _shares, deploy, next_epoch
+from placer.deployment.addressed import addressed
+from placer.deployment.deploy import deploy, next_epoch
 from runtimes.client import AgentClient
 from runtimes.errors import AgentError, Unreachable
 from runtimes.local import LocalAgents
@@ -191,7 +192,7 @@ def test_a_link_between_two_others_is_told_to_the_source(agents, how):
             return "cloud" if any(o.kind == "segment" for o in cloud.observations(before)) else "box"
 
     with Proxy(agents.addresses["cloud"]) as wire:
-        shares = _shares(deployment, agents.addresses)
+        shares = addressed(deployment, agents.addresses)
         # The box alone reaches the cloud by the wire; the camera hears the cloud all the time.
         shares["box"] = msgspec.structs.replace(shares["box"], peers={**shares["box"].peers, "cloud": wire.address})
         put(shares, deployment.blobs, agents.addresses)

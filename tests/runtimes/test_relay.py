@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from placer.deployment.deploy import deploy, next_epoch, run
+from placer.deployment.deploy import deploy, next_epoch
 from placer.deployment.deployment import Deployment
+from placer.deployment.run import run
 from runtimes.assignment import Assignment
 from runtimes.channel import open_channel
 from runtimes.client import AgentClient

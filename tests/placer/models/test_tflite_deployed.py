@@ -3,8 +3,9 @@
 import pytest
 
 from placer.deployment.assign import assign, load_models
-from placer.deployment.deploy import deploy, run
+from placer.deployment.deploy import deploy
 from placer.deployment.local_agents import local_agents
+from placer.deployment.run import run
 from placer.models.read_tflite import read_tflite
 from placer.planning import plan_site
 from tests.placer.tflite_models import DATA, Whole, synthetic
