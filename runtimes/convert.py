@@ -32,6 +32,8 @@ _TYPED_FIELD = {
 }  # fmt: skip
 _LENGTH = struct.Struct("<I")
 _ALIGNMENT_BYTES = 16
+# Below this size a copy costs less than a view.
+_SMALL_BYTES = 1 << 12
 
 NOT_TAKEN = "placer.not_taken"
 """The parameter of a reply that names the outputs which a condition kept from being made, one a line."""
@@ -61,17 +63,23 @@ def lay_out(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], tensors: A
     """
     raw: list[Buffer] = []
     for spec in specs:
-        array = arrays.get(spec.name)
-        if array is None:
-            raise BadRequest(f"tensor {spec.name!r} is missing; given are {sorted(arrays)}")
-        if array.dtype != DATATYPES[spec.dtype] or array.shape != spec.shape:
-            raise BadRequest(
-                f"tensor {spec.name!r} is {array.dtype}{list(array.shape)}; "
-                f"{spec.dtype} ({DATATYPES[spec.dtype]}){list(spec.shape)} is expected"
-            )
+        raw.append(contents_of(arrays, spec))
         tensors.add(name=spec.name, datatype=spec.dtype, shape=spec.shape)
-        raw.append(_buffer_of(array))
     return raw
+
+
+def contents_of(arrays: Mapping[str, Array], spec: TensorSpec) -> Buffer:
+    """Give the raw contents of one of the arrays, if it is what its spec says; else as ``lay_out``."""
+    array = arrays.get(spec.name)
+    if array is None:
+        raise BadRequest(f"tensor {spec.name!r} is missing; given are {sorted(arrays)}")
+    dtype = DATATYPES[spec.dtype]
+    if array.dtype != dtype or array.shape != spec.shape:
+        raise BadRequest(
+            f"tensor {spec.name!r} is {array.dtype}{list(array.shape)}; "
+            f"{spec.dtype} ({dtype}){list(spec.shape)} is expected"
+        )
+    return _buffer_of(array)
 
 
 def encode_result(arrays: Mapping[str, Array], specs: Iterable[TensorSpec], reply: Any) -> None:
@@ -179,7 +187,7 @@ def raw_of(array: Array) -> bytes:
 
 
 def _buffer_of(array: Array) -> Buffer:
-    if array.dtype.kind == "O":
+    if array.dtype.kind == "O" or array.nbytes < _SMALL_BYTES:
         return raw_of(array)
     # As bytes of one dimension, which arrays of no elements have too.
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

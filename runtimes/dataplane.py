@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from runtimes.access import require_client, require_route
 from runtimes.answered import Answered, digest
-from runtimes.convert import decode, lay_out_result, require_all
+from runtimes.convert import contents_of, decode, lay_out_result, of_raw, require_all
 from runtimes.errors import AgentError, BadRequest, DeadlineExceeded, Failed, UnknownName, WrongState
 from runtimes.hop import is_hop, read_hop
+from runtimes.loaded import Asked
 from runtimes.protos import open_inference_grpc_pb2
-from runtimes.wire import Packed
+from runtimes.wire import Packed, ReplyForm, read_head, write_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from runtimes.source import Source
     from runtimes.specs import FlowSpec, SegmentSpec, TensorSpec
     from runtimes.trace import TraceContext
+    from runtimes.wire import Buffer, Received
 
 # The time of a request whose client and flow name none.
 _DEFAULT_DEADLINE_S = 60.0
@@ -34,7 +36,11 @@ _DEFAULT_DEADLINE_S = 60.0
 _WAY_BACK = 0.1
 _WAY_BACK_AT_MOST_S = 0.05
 _DEADLINE = "placer.deadline_s"
+_LONGEST_S = 86400.0
 _LONGEST_ID = 256
+# Heads of requests remembered for each plan, and the longest one that is: a site's clients are few and alike.
+_HEADS = 256
+_LONGEST_HEAD = 4096
 # Answers remembered for a client that asks again: those of the last moments, since that is when one does.
 _ANSWERS = 256
 _ANSWERS_BYTES = 32 << 20
@@ -72,14 +78,14 @@ class DataPlane:
         self._answered = Answered(_ANSWERS, _ANSWERS_BYTES, _ANSWERS_KEEP_S)
 
     def infer(
-        self, packed: Packed, caller: Identity | None, time_left_s: float | None,
+        self, request: Received, caller: Identity | None, time_left_s: float | None,
         on_cancel: Callable[[Callable[[], None]], bool], parent: TraceContext | None = None,
-    ) -> Packed:  # fmt: skip
+    ) -> bytes:  # fmt: skip
         """Answer one ModelInfer request.
 
         Parameters
         ----------
-        packed
+        request
             The request: of a client, or a hop of another agent.
         caller
             Whom its certificate names; None on a connection without.
@@ -92,26 +98,35 @@ class DataPlane:
 
         Returns
         -------
-        ModelInferResponse
-            The outputs, and the names of those that a condition kept from being made; without any, where another
-            device's sink stored them or a hop is acknowledged.
+        bytes
+            A ModelInferResponse: the outputs, and the names of those that a condition kept from being made; without
+            any, where another device's sink stored them or a hop is acknowledged.
 
         Raises
         ------
         AgentError
             What went wrong.
         """
-        message = packed.rest
-        if is_hop(message):
-            self._receive(packed, caller, parent)
-            return Packed(open_inference_grpc_pb2.ModelInferResponse())
+        loaded = self._epochs.active
+        asked = None if loaded is None else loaded.asked.get(request.head)
+        message = None
+        if asked is None:
+            message = read_head(request)
+            if is_hop(message):
+                self._receive(message, request.raw, caller, parent)
+                return b""
         require_client(caller)
         trace = self._recorder.begin(parent)
-        answer = _Answer(message.id if len(message.id) <= _LONGEST_ID else "")
+        answer = _Answer(request.id if len(request.id) <= _LONGEST_ID else "")
         started = time.monotonic()
         error: AgentError | None = None
         try:
-            return self._answer(packed, answer, time_left_s, on_cancel, trace)
+            if loaded is None or asked is None or len(asked.inputs) != len(request.raw):
+                loaded, asked, arrays = self._read(request, message, answer)
+            else:
+                answer.model = asked.model.name
+                arrays = {s.name: of_raw(buffer, s) for s, buffer in zip(asked.inputs, request.raw, strict=True)}
+            return self._answer(request, loaded, asked, arrays, answer, time_left_s, on_cancel, trace)
         except AgentError as failure:
             error = failure
             raise
@@ -123,40 +138,59 @@ class DataPlane:
             seconds = time.monotonic() - started
             self._recorder.answered(answer.model, answer.request, seconds, trace, parent, error)
 
-    def _answer(
-        self, packed: Packed, answer: _Answer, time_left_s: float | None,
-        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None,
-    ) -> Packed:  # fmt: skip
-        message = packed.rest
+    def _read(
+        self, request: Received, message: Any | None, answer: _Answer
+    ) -> tuple[LoadedPlan, Asked, Mapping[str, Array]]:
+        """Check a request's head against the plan that it names, and read its tensors."""
+        message = read_head(request) if message is None else message
         loaded, model = self.find(message.model_name, message.model_version)
         answer.model = model.name
         specs = {tensor.name: tensor for tensor in model.inputs}
-        arrays = decode(message.inputs, packed.raw, specs)
+        arrays = decode(message.inputs, request.raw, specs)
         require_all(arrays, model.inputs)
-        wanted = _wanted(message, model.outputs)
-        if len(message.id) > _LONGEST_ID:
-            raise BadRequest(f"the request's id has {len(message.id)} characters; at most {_LONGEST_ID} are taken")
-        request = answer.request = message.id or secrets.token_hex(16)
-        deadline_s = _deadline_s(message, model, time_left_s)
-        outputs: Mapping[str, Array] | None
-        if model.name in loaded.flows:
-            outputs = self._answered.get(loaded.epoch, model.name, request, arrays) if message.id else None
-            if outputs is None:
-                elsewhere = loaded.flows[model.name].sink != loaded.device
-                outputs = self._source.request(
-                    loaded, loaded.flows[model.name], arrays, request=request, deadline_s=deadline_s,
-                    on_cancel=on_cancel, trace=trace, asked=digest(arrays) if message.id and elsewhere else "",
-                )  # fmt: skip
-                if message.id and outputs is not None:
-                    self._answered.put(loaded.epoch, model.name, request, arrays, outputs)
-        else:
+        asked = Asked(
+            model=model,
+            inputs=tuple(specs[name] for name in arrays),
+            form=ReplyForm(model.name, str(loaded.epoch), _wanted(message, model.outputs)),
+            limit_s=_limit_s(message),
+        )
+        # Found again as long as this plan is the one that requests follow.
+        if request.raw and loaded is self._epochs.active and len(request.head) <= _LONGEST_HEAD:
+            if len(loaded.asked) >= _HEADS:
+                loaded.asked.clear()
+            loaded.asked[request.head] = asked
+        return loaded, asked, arrays
+
+    def _answer(
+        self, received: Received, loaded: LoadedPlan, asked: Asked, arrays: Mapping[str, Array], answer: _Answer,
+        time_left_s: float | None, on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None,
+    ) -> bytes:  # fmt: skip
+        if len(received.id) > _LONGEST_ID:
+            raise BadRequest(f"the request's id has {len(received.id)} characters; at most {_LONGEST_ID} are taken")
+        model = asked.model
+        request = answer.request = received.id or secrets.token_hex(16)
+        deadline_s = _deadline_s(asked.limit_s, model, time_left_s)
+        if model.name in loaded.sessions:
             outputs = self._source.run_segment(
                 loaded, loaded.sessions[model.name].spec, arrays, request=request, deadline_s=deadline_s, trace=trace
             )
+            return asked.form.write(request, [contents_of(outputs, spec) for spec in asked.form.outputs])
+        result = self._answered.get(loaded.epoch, model.name, request, arrays) if received.id else None
+        if result is None:
+            flow = loaded.flows[model.name]
+            elsewhere = flow.sink != loaded.device
+            result = self._source.request(
+                loaded, flow, arrays, request=request, deadline_s=deadline_s,
+                on_cancel=on_cancel, trace=trace, asked=digest(arrays) if received.id and elsewhere else "",
+            )  # fmt: skip
+            if received.id and result is not None:
+                self._answered.put(loaded.epoch, model.name, request, arrays, result)
+        if result is not None and all(spec.name in result for spec in asked.form.outputs):
+            return asked.form.write(request, [contents_of(result, spec) for spec in asked.form.outputs])
         reply = open_inference_grpc_pb2.ModelInferResponse(
             model_name=model.name, model_version=str(loaded.epoch), id=request
         )
-        return Packed(reply, () if outputs is None else lay_out_result(outputs, wanted, reply))
+        return write_reply(Packed(reply, () if result is None else lay_out_result(result, asked.form.outputs, reply)))
 
     def find(self, name: str, version: str) -> tuple[LoadedPlan, FlowSpec | SegmentSpec]:
         """Find a flow that begins here or a segment that runs here.
@@ -194,8 +228,9 @@ class DataPlane:
             )
         return loaded, flow
 
-    def _receive(self, packed: Packed, caller: Identity | None, parent: TraceContext | None) -> None:
-        message = packed.rest
+    def _receive(
+        self, message: Any, raw: Sequence[Buffer], caller: Identity | None, parent: TraceContext | None
+    ) -> None:
         hop = read_hop(message)
         loaded = self._epochs.loaded(hop.plan, hop.epoch)
         if hop.to != loaded.device or hop.flow not in loaded.flows:
@@ -205,7 +240,7 @@ class DataPlane:
             )
         require_route(caller, hop, loaded, [*(tensor.name for tensor in message.inputs), *hop.tensors_not_taken])
         specs = loaded.specs(hop.flow)
-        arrays = decode(message.inputs, packed.raw, specs)
+        arrays = decode(message.inputs, raw, specs)
         if unknown := [name for name in hop.tensors_not_taken if name not in specs]:
             raise BadRequest(
                 f"a hop of flow {hop.flow!r} says that {len(unknown)} tensors are not taken which are not here, "
@@ -226,19 +261,23 @@ def _wanted(message: Any, outputs: Sequence[TensorSpec]) -> Sequence[TensorSpec]
     return [known[name] for name in names]
 
 
-def _deadline_s(message: Any, model: FlowSpec | SegmentSpec, time_left_s: float | None) -> float:
-    if time_left_s is not None and time_left_s <= 0:
+def _limit_s(message: Any) -> float | None:
+    if _DEADLINE not in message.parameters:
+        return None
+    limit_s: float = message.parameters[_DEADLINE].double_param
+    # Written so that NaN is refused too.
+    if not limit_s > 0:
+        raise BadRequest(f"parameter {_DEADLINE!r} is {limit_s}; it is a double above 0, in seconds")
+    return limit_s
+
+
+def _deadline_s(limit_s: float | None, model: FlowSpec | SegmentSpec, time_left_s: float | None) -> float:
+    if time_left_s is None:
+        if limit_s is not None:
+            return min(limit_s, _LONGEST_S)
+        planned_s: float | None = getattr(model, "deadline_s", None)
+        return _DEFAULT_DEADLINE_S if planned_s is None else planned_s
+    if time_left_s <= 0:
         raise DeadlineExceeded("the request came after its deadline")
-    limits: list[float] = []
-    if _DEADLINE in message.parameters:
-        asked_s = message.parameters[_DEADLINE].double_param
-        # Written so that NaN is refused too.
-        if not asked_s > 0:
-            raise BadRequest(f"parameter {_DEADLINE!r} is {asked_s}; it is a double above 0, in seconds")
-        limits.append(asked_s)
-    if time_left_s is not None:
-        limits.append(time_left_s - min(_WAY_BACK_AT_MOST_S, _WAY_BACK * time_left_s))
-    if limits:
-        return min(*limits, 86400.0)
-    planned_s: float | None = getattr(model, "deadline_s", None)
-    return _DEFAULT_DEADLINE_S if planned_s is None else planned_s
+    left_s = time_left_s - min(_WAY_BACK_AT_MOST_S, _WAY_BACK * time_left_s)
+    return min(left_s, _LONGEST_S if limit_s is None else limit_s, _LONGEST_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,7 +11,39 @@ if TYPE_CHECKING:
 
     from runtimes.assignment import Assignment
     from runtimes.session import Session
-    from runtimes.specs import ConditionSpec, FlowSpec, Route, TensorSpec
+    from runtimes.specs import ConditionSpec, FlowSpec, Route, SegmentSpec, TensorSpec
+    from runtimes.wire import ReplyForm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the head of a request says, checked against a plan.
+
+    Parameters
+    ----------
+    model
+        The flow or segment that is asked for.
+    inputs
+        The tensors whose raw contents come with it, in order.
+    form
+        The reply.
+    limit_s
+        The time that the request's own parameter gives it; None without one.
+    """
+
+    model: FlowSpec | SegmentSpec
+    inputs: tuple[TensorSpec, ...]
+    form: ReplyForm
+    limit_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A segment in a flow: its place in the file, its session, and the names of the tensors that it reads."""
+
+    index: int
+    session: Session
+    inputs: frozenset[str]
 
 
 class LoadedPlan:
@@ -30,19 +63,26 @@ class LoadedPlan:
         self.assignment = assignment
         self.sessions = sessions
         self.variant = variant
+        self.asked: dict[bytes, Asked] = {}
+        """Heads of requests that were checked against this plan, since clients send the same ones again."""
         self.flows: dict[str, FlowSpec] = {flow.name: flow for flow in assignment.flows}
         routes: defaultdict[tuple[str, str], list[Route]] = defaultdict(list)
         for route in assignment.routes:
             routes[route.flow, route.after].append(route)
         self._routes = {key: tuple(found) for key, found in routes.items()}
-        self._by_flow: dict[str, tuple[tuple[int, Session], ...]] = {
-            name: tuple((i, sessions[s.name]) for i, s in enumerate(assignment.segments) if s.flow == name)
+        self._by_flow = {
+            name: tuple(
+                Place(index=i, session=sessions[s.name], inputs=frozenset(t.name for t in s.inputs))
+                for i, s in enumerate(assignment.segments)
+                if s.flow == name
+            )
             for name in self.flows
         }
         self._conditions = {name: tuple(c for c in assignment.conditions if c.flow == name) for name in self.flows}
         self._arriving = {
             name: frozenset(t for a in assignment.arrivals if a.flow == name for t in a.tensors) for name in self.flows
         }
+        self._outputs = {name: tuple(t.name for t in flow.outputs) for name, flow in self.flows.items()}
         self._specs = {name: self._tensors_of(flow) for name, flow in self.flows.items()}
 
     @property
@@ -55,8 +95,8 @@ class LoadedPlan:
         """The device that this is for."""
         return self.assignment.device
 
-    def segments(self, flow: str) -> tuple[tuple[int, Session], ...]:
-        """Sessions of a flow with their place in the file's order."""
+    def segments(self, flow: str) -> tuple[Place, ...]:
+        """Segments of a flow, in the file's order."""
         return self._by_flow[flow]
 
     def conditions(self, flow: str) -> tuple[ConditionSpec, ...]:
@@ -66,6 +106,10 @@ class LoadedPlan:
     def arriving(self, flow: str) -> frozenset[str]:
         """Names of the tensors of a flow that other devices send here."""
         return self._arriving[flow]
+
+    def outputs(self, flow: str) -> tuple[str, ...]:
+        """Names of a flow's outputs."""
+        return self._outputs[flow]
 
     def routes(self, flow: str, after: str) -> tuple[Route, ...]:
         """Messages that leave when a segment ends or a condition is decided; after ``""``, with the flow's inputs."""
@@ -87,10 +131,11 @@ class LoadedPlan:
         """Say whether a segment can run now; of a flow, whether all its segments here can."""
         if name in self.sessions:
             return self.sessions[name].ready
-        return all(session.ready for _, session in self._by_flow[name])
+        return all(place.session.ready for place in self._by_flow[name])
 
     def _tensors_of(self, flow: FlowSpec) -> dict[str, TensorSpec]:
-        tensors = {t.name: t for _, s in self._by_flow[flow.name] for t in (*s.spec.inputs, *s.spec.outputs)}
+        specs = [place.session.spec for place in self._by_flow[flow.name]]
+        tensors = {t.name: t for spec in specs for t in (*spec.inputs, *spec.outputs)}
         tensors.update((t.name, t) for c in self._conditions[flow.name] for t in (c.tests, c.carries, c.makes))
         if flow.source == self.device:
             tensors.update((t.name, t) for t in flow.inputs)

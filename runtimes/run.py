@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from runtimes.errors import Failed
 from runtimes.once import Once
 
 if TYPE_CHECKING:
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
     from runtimes.trace import TraceContext
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """What follows from tensors that were taken in.
 
     Parameters
@@ -39,12 +40,11 @@ class Taken:
 
     ready: tuple[Ready, ...] = ()
     released: tuple[str, ...] = ()
-    tensors: Mapping[str, Array] = field(default_factory=dict)
+    tensors: Mapping[str, Array] = msgspec.field(default_factory=dict)
     result: Mapping[str, Array] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """A segment whose inputs are complete: its place in the file, its session and those inputs by name."""
 
     index: int
@@ -121,19 +121,18 @@ class Run:
             self._not_taken.update(not_taken)
             self._outstanding.difference_update(arrays, not_taken)
             released = self._decide(have)
-            ready = tuple(
-                Ready(index=i, session=s, tensors={t.name: have[t.name] for t in s.spec.inputs})
-                for i, s in self._unstarted
-                if all(t.name in have for t in s.spec.inputs)
-            )
-            started = {r.index for r in ready}
-            self._unstarted = [(i, s) for i, s in self._unstarted if i not in started]
-            outputs = [t.name for t in self.flow.outputs]
+            ready: list[Ready] = []
+            for place in [p for p in self._unstarted if p.inputs <= have.keys()]:
+                self._unstarted.remove(place)
+                tensors = {name: have[name] for name in place.inputs}
+                ready.append(Ready(index=place.index, session=place.session, tensors=tensors))
             result = None
-            if self._awaits_result and all(name in have or name in self._not_taken for name in outputs):
-                self._awaits_result = False
-                result = {name: have[name] for name in outputs if name in have}
-            return Taken(ready=ready, released=tuple(released), tensors=have, result=result)
+            if self._awaits_result:
+                outputs = self.loaded.outputs(self.flow.name)
+                if not [name for name in outputs if name not in have and name not in self._not_taken]:
+                    self._awaits_result = False
+                    result = {name: have[name] for name in outputs if name in have}
+            return Taken(ready=tuple(ready), released=tuple(released), tensors=have, result=result)
 
     def _decide(self, have: dict[str, Array]) -> list[str]:
         """Look at every condition that can be looked at, and pass over what waits for tensors that will not come."""
@@ -159,8 +158,8 @@ class Run:
                 self._undecided.remove(condition)
                 released.append(condition.name)
             for place in tuple(self._unstarted):
-                spec = place[1].spec
-                if any(t.name in gone for t in spec.inputs):
+                spec = place.session.spec
+                if not gone.isdisjoint(place.inputs):
                     gone.update(t.name for t in spec.outputs)
                     self._unstarted.remove(place)
                     released.append(spec.name)
@@ -199,6 +198,11 @@ class Run:
             if not self.resolved.is_set():
                 self.outcome = outcome
                 self.resolved.set()
+
+    def abandon(self) -> None:
+        """Give up what nobody waits for any more; a run that has its outcome keeps it."""
+        if not self.resolved.is_set():
+            self.resolve(Failed("the client went away"))
 
     def close(self) -> None:
         """Let go of its tensors; nothing that arrives later is taken."""

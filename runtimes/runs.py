@@ -106,6 +106,8 @@ class RunTable:
 
     def close(self, run: Run) -> None:
         """End a run, for whatever reason."""
+        if run.closed:
+            return
         run.close()
         with self._changed:
             self._runs.pop((run.loaded.epoch, run.key), None)

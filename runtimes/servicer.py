@@ -10,7 +10,7 @@ from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import NO_MESSAGE, Codec, answers, require_message
 from runtimes.trace import read_trace
 from runtimes.version import software_version
-from runtimes.wire import read_request, write_reply
+from runtimes.wire import read_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runtimes.specs import TensorSpec
 
 
-CODECS = {"ModelInfer": Codec(read=read_request, write=write_reply), "ModelStreamInfer": Codec(read=read_request)}
+CODECS = {"ModelInfer": Codec(read=read_request, write=bytes), "ModelStreamInfer": Codec(read=read_request)}
 """How the methods that carry tensors are read and written."""
 
 
@@ -106,10 +106,10 @@ class InferenceServicer:
             except AgentError as error:
                 yield oip.ModelStreamInferResponse(
                     error_message=f"{error.status}: {error}",
-                    infer_response=oip.ModelInferResponse(id="" if request is NO_MESSAGE else request.rest.id),
+                    infer_response=oip.ModelInferResponse(id="" if request is NO_MESSAGE else request.id),
                 )
             else:
-                yield oip.ModelStreamInferResponse(infer_response=reply.whole())
+                yield oip.ModelStreamInferResponse(infer_response=oip.ModelInferResponse.FromString(reply))
 
 
 def _nobody(context: grpc.ServicerContext) -> None:

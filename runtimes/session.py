@@ -97,6 +97,7 @@ class InProcessSession:
     def __init__(self, spec: SegmentSpec, executor: Executor) -> None:
         self.spec = spec
         self._executor = executor
+        self._ports = [(tensor.port, tensor.name) for tensor in spec.inputs]
         self._output_ports = [tensor.port for tensor in spec.outputs]
         _check_ports(spec, "input", spec.inputs, executor.inputs, every=True)
         _check_ports(spec, "output", spec.outputs, executor.outputs, every=False)
@@ -118,11 +119,12 @@ class InProcessSession:
         DeadlineExceeded
             If ``stop`` ended it.
         """
-        feeds = {tensor.port: tensors[tensor.name] for tensor in self.spec.inputs}
-        made = self._executor.run(feeds, self._output_ports)
+        made = self._executor.run({port: tensors[name] for port, name in self._ports}, self._output_ports)
+        outputs: dict[str, Array] = {}
         for tensor, array in zip(self.spec.outputs, made, strict=True):
             _check_made(tensor, array)
-        return {tensor.name: array for tensor, array in zip(self.spec.outputs, made, strict=True)}
+            outputs[tensor.name] = array
+        return outputs
 
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
         """Prepare executions that read their inputs where they are, and write their outputs where they are to go.

@@ -68,7 +68,8 @@ class OnnxExecutor:
         for key, value in SESSION_CONFIG.items():
             options.add_session_config_entry(_known(key), value)
         self._lock = threading.Lock()
-        self._run_options: Any = None
+        self._running = False
+        self._run_options = _run_options()
         options.add_session_config_entry(_EXTERNAL_DATA, _NOWHERE)
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -78,6 +79,7 @@ class OnnxExecutor:
             raise BadManifest(f"ONNX Runtime {onnxruntime.__version__} cannot load it: {error}") from error
         self.inputs: Ports = {p.name: (_DATATYPES.get(p.type, p.type), p.shape) for p in self._session.get_inputs()}
         self.outputs: Ports = {p.name: (_DATATYPES.get(p.type, p.type), p.shape) for p in self._session.get_outputs()}
+        self._has_text = any(kind == "BYTES" for kind, _ in (*self.inputs.values(), *self.outputs.values()))
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Execute once; arrays by port in, the arrays of ``outputs`` out.
@@ -91,9 +93,10 @@ class OnnxExecutor:
         Failed
             If the model fails on these values.
         """
-        fed = {port: array if array.dtype.kind != "O" else _as_text(port, array) for port, array in feeds.items()}
-        made = self._execute(lambda options: self._session.run(list(outputs), fed, options))
-        return [array if array.dtype.kind != "O" else _as_bytes(array) for array in made]
+        if self._has_text:
+            feeds = {port: array if array.dtype.kind != "O" else _as_text(port, array) for port, array in feeds.items()}
+        made: list[Array] = self._execute(self._session.run, outputs, feeds)
+        return [a if a.dtype.kind != "O" else _as_bytes(a) for a in made] if self._has_text else made
 
     def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], Mapping[str, Array]]:
         """Prepare executions that read and write these arrays each time; errors are those of ``run``.
@@ -121,7 +124,7 @@ class OnnxExecutor:
         addresses = [(port, array.ctypes.data) for port, array in outputs.items()]
 
         def execute() -> dict[str, Array]:
-            self._execute(lambda options: self._session.run_with_iobinding(binding, options))
+            self._execute(self._session.run_with_iobinding, binding)
             elsewhere: dict[str, Array] = {}
             for value, (port, address) in zip(binding.get_outputs(), addresses, strict=True):
                 # An output that is an input too is written nowhere: it is that input.
@@ -132,25 +135,22 @@ class OnnxExecutor:
 
         return execute
 
-    def _execute(self, call: Callable[[Any], Any]) -> Any:
-        run_options = onnxruntime.RunOptions()
-        run_options.log_severity_level = _FATAL
-        # ONNX Runtime looks for it before bound executions, and where it is not set throws an exception at itself,
-        # which takes longer than many an execution.
-        run_options.add_run_config_entry("gpu_graph_id", "-1")
+    def _execute(self, call: Callable[..., Any], *arguments: Any) -> Any:
         with self._lock:
-            self._run_options = run_options
+            self._running = True
         try:
-            return call(run_options)
+            return call(*arguments, self._run_options)
         except Exception as error:
-            if run_options.terminate:
+            if self._run_options.terminate:
                 raise DeadlineExceeded("stopped at its deadline") from error
             if _lacks_memory(error):
                 raise Exhausted(f"there is not enough memory to run it: {error}") from error
             raise Failed(f"ONNX Runtime: {error}") from error
         finally:
             with self._lock:
-                self._run_options = None
+                self._running = False
+                if self._run_options.terminate:
+                    self._run_options = _run_options()
 
     def forget(self) -> None:
         """Do nothing: an ONNX model keeps nothing from one execution to the next."""
@@ -158,8 +158,17 @@ class OnnxExecutor:
     def stop(self) -> None:
         """End the execution under way, from another thread."""
         with self._lock:
-            if self._run_options is not None:
+            if self._running:
                 self._run_options.terminate = True
+
+
+def _run_options() -> Any:
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL
+    # ONNX Runtime looks for it before bound executions, and where it is not set throws an exception at itself,
+    # which takes longer than many an execution.
+    options.add_run_config_entry("gpu_graph_id", "-1")
+    return options
 
 
 def _as_text(port: str, array: Array) -> Array:

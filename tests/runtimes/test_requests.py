@@ -181,6 +181,24 @@ def test_a_hop_that_only_a_newer_agent_understands_says_who_is_behind(stub, epoc
     assert caught.value.code().name == "INVALID_ARGUMENT"
 
 
+def test_requests_of_one_head_are_answered_each_by_its_own_contents_and_id(stub, epoch):
+    for number in range(4):
+        x = sample() | {"x": sample()["x"] + number}
+        message = oip.ModelInferRequest(model_name="flow", id=f"request {number}")
+        encode(x, [tensor("x")], message.inputs, message.raw_input_contents)
+        reply = stub.ModelInfer(message, timeout=5)
+        assert (reply.id, reply.model_version) == (message.id, str(epoch))
+        (got,) = reply.raw_output_contents
+        np.testing.assert_array_equal(np.frombuffer(got, np.float32).reshape(1, 4), branching_result(x["x"]))
+
+
+def test_heads_of_requests_are_remembered_up_to_a_number(addresses, epoch, stub):
+    for number in range(300):
+        message = right()
+        message.parameters["some client's own"].int64_param = number
+        assert len(stub.ModelInfer(message, timeout=5).raw_output_contents) == 1
+
+
 def test_messages_above_the_limit_are_refused(addresses, epoch):
     with AgentClient(addresses["camera"]) as client:
         with pytest.raises(Exception, match="larger than max"):

@@ -10,14 +10,17 @@ from hypothesis import strategies as st
 
 from runtimes import wire
 from runtimes.convert import decode, lay_out
+from runtimes.errors import BadRequest
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.specs import TensorSpec
-from runtimes.wire import Packed, read_request, write_reply, write_request
+from runtimes.wire import Packed, ReplyForm, read_head, read_request, write_reply, write_request
 
 
-@pytest.fixture(autouse=True, params=["cut", "protobuf"])
-def _both_ways(request, monkeypatch):
-    monkeypatch.setattr(wire, "_SMALL_BYTES", 0 if request.param == "cut" else 1 << 40)
+@pytest.fixture(autouse=True, params=["views", "copies", "protobuf"])
+def _every_way(request, monkeypatch):
+    monkeypatch.setattr(wire, "_SMALL_BYTES", 0 if request.param == "views" else 1 << 40)
+    if request.param == "protobuf":
+        monkeypatch.setattr(wire, "_MOST_FIELDS", 0)
 
 
 def whole(message: oip.ModelInferRequest, raw: list[bytes]) -> oip.ModelInferRequest:
@@ -49,9 +52,20 @@ def test_what_is_written_is_what_protobuf_reads(message, raw):
     assert read == whole(message, raw)
     again = read_request(write_request(Packed(message, raw)))
     assert [bytes(buffer) for buffer in again.raw] == raw
-    again.rest.DiscardUnknownFields()
-    del again.rest.raw_input_contents[:]
-    assert again.rest == message
+    assert again.id == message.id
+    head = read_head(again)
+    head.DiscardUnknownFields()
+    head.id = again.id
+    assert head == message
+
+
+@given(messages, messages)
+def test_requests_that_differ_in_id_and_contents_alone_have_one_head(message, other):
+    heads = set()
+    for name, contents in ((message.id, b"1"), (other.id, b"22")):
+        message.id = name
+        heads.add(read_request(whole(message, [contents]).SerializeToString(deterministic=True)).head)
+    assert len(heads) == 1
 
 
 @given(messages, st.lists(st.binary(max_size=400), max_size=5))
@@ -65,16 +79,27 @@ def test_bytes_are_read_as_protobuf_reads_them_or_refused(data):
     try:
         theirs = oip.ModelInferRequest.FromString(data)
     except DecodeError:
-        with pytest.raises(DecodeError):
-            read_request(data)
+        with pytest.raises((DecodeError, BadRequest)):
+            read_head(read_request(data))
         return
-    read = read_request(data)
-    assert [bytes(buffer) for buffer in read.raw] == list(theirs.raw_input_contents)
-    if not isinstance(read.raw, list):
-        return
+    received = read_request(data)
+    assert [bytes(buffer) for buffer in received.raw] == list(theirs.raw_input_contents)
+    head = read_head(received)
+    assert not head.raw_input_contents
+    assert not head.id
+    head.id = received.id
     del theirs.raw_input_contents[:]
     # Byte for byte, since NaN is not equal to itself.
-    assert read.rest.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
+    assert head.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=3), st.text(max_size=300))
+def test_a_form_writes_what_protobuf_would(raw, name):
+    specs = [TensorSpec(name=f"y{i}", port="p", dtype="BYTES", shape=(i, 300)) for i in range(len(raw))]
+    reply = oip.ModelInferResponse(model_name="m", model_version="7", id=name, raw_output_contents=raw)
+    for spec in specs:
+        reply.outputs.add(name=spec.name, datatype=spec.dtype, shape=spec.shape)
+    assert oip.ModelInferResponse.FromString(ReplyForm("m", "7", specs).write(name, raw)) == reply
 
 
 def test_a_reply_has_no_filler_for_foreign_clients():
@@ -87,9 +112,7 @@ def test_a_reply_has_no_filler_for_foreign_clients():
 def test_more_fields_than_a_request_has_are_left_to_protobuf(monkeypatch):
     monkeypatch.setattr(wire, "_MOST_FIELDS", 10)
     message = whole(oip.ModelInferRequest(), [b"a"] * 50)
-    read = read_request(message.SerializeToString())
-    assert not isinstance(read.raw, list)
-    assert list(read.raw) == [b"a"] * 50
+    assert list(read_request(message.SerializeToString()).raw) == [b"a"] * 50
 
 
 @given(st.integers(0, 40), st.lists(st.integers(1, 60), min_size=1, max_size=4))
@@ -99,7 +122,7 @@ def test_agents_tensors_arrive_aligned_and_uncopied(length, sizes):
     message = oip.ModelInferRequest(id="x" * length)
     data = write_request(Packed(message, lay_out(arrays, specs.values(), message.inputs)))
     received = read_request(data)
-    read = decode(received.rest.inputs, received.raw, specs)
+    read = decode(read_head(received).inputs, received.raw, specs)
     for name, array in arrays.items():
         np.testing.assert_array_equal(read[name], array)
         assert not read[name].flags.writeable
@@ -113,7 +136,7 @@ def test_a_foreign_tensor_at_an_odd_place_is_moved():
         message = oip.ModelInferRequest(id="y" * length, raw_input_contents=[x.tobytes()])
         message.inputs.add(name="x", datatype="FP32", shape=(8,))
         received = read_request(message.SerializeToString())
-        read = decode(received.rest.inputs, received.raw, {"x": spec})["x"]
+        read = decode(read_head(received).inputs, received.raw, {"x": spec})["x"]
         np.testing.assert_array_equal(read, x)
         assert read.ctypes.data % 16 == 0
 
@@ -127,7 +150,7 @@ def test_every_shape_and_type_goes_there_and_back(shape, dtype):
     message = oip.ModelInferRequest()
     raw = lay_out({"x": array}, [spec], message.inputs)
     received = read_request(write_request(Packed(message, raw)))
-    np.testing.assert_array_equal(decode(received.rest.inputs, received.raw, {"x": spec})["x"], array)
+    np.testing.assert_array_equal(decode(read_head(received).inputs, received.raw, {"x": spec})["x"], array)
 
 
 def test_an_array_that_is_not_in_one_piece_is_laid_out_in_order():
