@@ -1,8 +1,8 @@
 """One segment at a time: the queue of a device's executions.
 
 The thread that brings an execution runs it when the device is free, so that a lone request changes threads
-nowhere; else it waits its turn and a worker takes it. The device falls free the moment a run ends: what is
-done with its outputs goes on beside the next run.
+nowhere. Else it waits its turn: in the thread that brought it, where that needs nothing but its outcome, or until a
+worker takes it. The device falls free the moment a run ends: what is done with its outputs goes on beside the next run.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import heapq
 import math
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Failed
+from runtimes.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
 _AGAIN_S = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How one execution went, in seconds: waiting for the device, running, running with its padding."""
 
     queue_s: float
@@ -36,8 +37,7 @@ class Timing:
     padded_s: float
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Execution:
+class Execution(msgspec.Struct, kw_only=True, eq=False):
     """One run of a segment that is ready.
 
     Parameters
@@ -51,18 +51,23 @@ class Execution:
     deadline
         Reading of ``time.monotonic`` at which it is worth nothing any more.
     wanted
-        Says, when its turn has come, whether anybody still wants it: work for nobody costs joules too.
+        Says, when its turn has come, whether anybody still wants it: work for nobody costs joules too. Not given where
+        somebody does.
     finish
-        Called once, with the outputs or the error, and the timing (None where it did not run).
+        Called once, with the outputs or the error, and the timing (None where it did not run); not given where the
+        thread that brought it waits for its turn.
+    turn
+        What that thread waits for; None as long as it does not have to.
     """
 
     order: tuple[int, int]
     session: Session
     tensors: Mapping[str, Array]
     deadline: float
-    wanted: Callable[[], bool]
-    finish: Callable[[dict[str, Array] | AgentError, Timing | None], None]
-    ready_at: float = field(default_factory=time.monotonic)
+    wanted: Callable[[], bool] | None = None
+    finish: Callable[[dict[str, Array] | AgentError, Timing | None], None] | None = None
+    turn: Once | None = None
+    ready_at: float = msgspec.field(default_factory=time.monotonic)
 
     def __lt__(self, other: Execution) -> bool:
         return self.order < other.order
@@ -102,8 +107,7 @@ class Processor:
             If too many are waiting; none of these was queued then.
         """
         with self._lock:
-            if len(self._waiting) + len(executions) > self._capacity:
-                raise Exhausted(f"{len(self._waiting)} executions are waiting on this device; try later")
+            self._require_room(len(executions))
             for execution in executions:
                 heapq.heappush(self._waiting, execution)
             if self._running is not None or not self._waiting:
@@ -114,6 +118,33 @@ class Processor:
             self._run(taken)
         else:
             self._pool.submit(self._run, taken)
+
+    def run(self, execution: Execution) -> tuple[dict[str, Array] | AgentError, Timing | None]:
+        """Run an execution in this thread when its turn has come.
+
+        Returns
+        -------
+        tuple
+            The outputs or the error, and the timing (None where it did not run).
+
+        Raises
+        ------
+        Exhausted
+            If too many are waiting.
+        """
+        with self._lock:
+            self._require_room(1)
+            if self._running is None:
+                self._running = execution
+            else:
+                execution.turn = Once()
+                heapq.heappush(self._waiting, execution)
+        turn = execution.turn
+        if turn is not None and not turn.wait(execution.deadline - time.monotonic()) and self._withdraw(execution):
+            return DeadlineExceeded("its turn did not come before the deadline"), None
+        ended = _run_once(execution)
+        self._pass_on()
+        return ended
 
     def waiting(self) -> int:
         """How many executions wait for their turn."""
@@ -145,19 +176,40 @@ class Processor:
 
     def _run(self, execution: Execution) -> None:
         outcome, timing = _run_once(execution)
+        self._pass_on()
+        if execution.finish is not None:
+            execution.finish(outcome, timing)
+
+    def _pass_on(self) -> None:
+        """Give the device to the execution whose turn it is."""
         with self._lock:
-            self._running = heapq.heappop(self._waiting) if self._waiting else None
-            following = self._running
-        if following is not None:
+            following = self._running = heapq.heappop(self._waiting) if self._waiting else None
+        if following is None:
+            return
+        if following.turn is not None:
+            following.turn.set()
+        else:
             self._pool.submit(self._run, following)
-        execution.finish(outcome, timing)
+
+    def _withdraw(self, execution: Execution) -> bool:
+        """Take an execution out of the queue; says whether it was there still."""
+        with self._lock:
+            if self._running is execution:
+                return False
+            self._waiting.remove(execution)
+            heapq.heapify(self._waiting)
+            return True
+
+    def _require_room(self, count: int) -> None:
+        if len(self._waiting) + count > self._capacity:
+            raise Exhausted(f"{len(self._waiting)} executions are waiting on this device; try later")
 
 
 def _run_once(execution: Execution) -> tuple[dict[str, Array] | AgentError, Timing | None]:
     started = time.monotonic()
     if started >= execution.deadline:
         return DeadlineExceeded("its turn came after the deadline"), None
-    if not execution.wanted():
+    if execution.wanted is not None and not execution.wanted():
         return Failed("its request was given up before its turn"), None
     try:
         outputs = execution.session.run(execution.tensors, execution.deadline)

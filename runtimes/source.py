@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import secrets
 import threading
@@ -9,7 +10,6 @@ import time
 from typing import TYPE_CHECKING
 
 from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Failed, Unreachable, WrongState
-from runtimes.once import Once
 from runtimes.peers import HEARTBEAT_S, Peer
 from runtimes.processor import Execution
 from runtimes.relay import located, peer_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runtimes.convert import Array
     from runtimes.loaded import LoadedPlan
     from runtimes.peers import Peers
-    from runtimes.processor import Processor, Timing
+    from runtimes.processor import Processor
     from runtimes.record import Recorder
     from runtimes.relay import Relay
     from runtimes.run import Run
@@ -58,6 +58,9 @@ class Source:
         self._peers = peers
         self._recorder = recorder
         self._places = _Places(waiting_clients)
+        # No other passage has that key, on this device or another: not even one of before a restart.
+        self._born = secrets.token_hex(16)
+        self._passages = itertools.count()
 
     def request(
         self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float,
@@ -114,11 +117,10 @@ class Source:
         on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None, asked: str, *, backed: bool,
     ) -> Mapping[str, Array] | None:  # fmt: skip
         deadline_s = deadline - time.monotonic()
-        run = self._relay.runs.open(
-            loaded, flow, key=secrets.token_hex(16), request=request, deadline=deadline, trace=trace, asked=asked
-        )
+        key = f"{self._born}{next(self._passages)}"
+        run = self._relay.runs.open(loaded, flow, key=key, request=request, deadline=deadline, trace=trace, asked=asked)
         try:
-            if not on_cancel(lambda: run.resolve(Failed("the client went away"))):
+            if not on_cancel(run.abandon):
                 raise Failed("the client went away before its request began")
             for route in loaded.routes(flow.name, ""):
                 self._relay.send(run, route, arrays)
@@ -148,35 +150,23 @@ class Source:
     ) -> Mapping[str, Array]:  # fmt: skip
         """Run one segment alone and wait for it; parameters and errors are those of ``request``."""
         deadline = time.monotonic() + deadline_s
-        done = Once()
-        outcome: list[Mapping[str, Array] | AgentError] = []
-
-        def finish(result: Mapping[str, Array] | AgentError, timing: Timing | None) -> None:
-            outcome.append(result)
-            if timing is not None:
-                self._recorder.executed(loaded, spec, request, arrays, timing, trace)
-            done.set()
-
         with self._places:
             self._relay.runs.require_open()
             self._relay.runs.watch(deadline)
             # Behind every run that is open: a request of its own is the latest.
-            execution = Execution(
-                order=(time.monotonic_ns(), 0),
-                session=loaded.sessions[spec.name],
-                tensors=arrays,
-                deadline=deadline,
-                wanted=lambda: True,
-                finish=finish,
-            )
-            self._processor.submit([execution], inline=True)
-            if not done.wait(deadline - time.monotonic()):
-                raise DeadlineExceeded(
-                    f"device {loaded.device!r}, segment {spec.name!r}: no result within {deadline_s:.3g} s"
+            outcome, timing = self._processor.run(
+                Execution(
+                    order=(time.monotonic_ns(), 0),
+                    session=loaded.sessions[spec.name],
+                    tensors=arrays,
+                    deadline=deadline,
                 )
-        if isinstance(outcome[0], AgentError):
-            raise located(outcome[0], loaded.device, spec.name)
-        return outcome[0]
+            )
+        if timing is not None:
+            self._recorder.executed(loaded, spec, request, arrays, timing, trace)
+        if isinstance(outcome, AgentError):
+            raise located(outcome, loaded.device, spec.name)
+        return outcome
 
     def _account(self, run: Run, deadline_s: float) -> bool:
         """Count the joules of a finished request, those of waiting for it among them; returns whether it succeeded."""
@@ -191,6 +181,8 @@ class Source:
 
         Where there are fallbacks, also for no longer than the devices on the way reach each other.
         """
+        if run.resolved.is_set():
+            return
         loaded, flow = run.loaded, run.flow
         others = [peer_of(loaded, d) for d in flow.devices if d != loaded.device]
 

@@ -153,3 +153,68 @@ def test_what_nobody_wants_any_more_does_not_run(bench):
     )
     bench.wait(2)
     assert bench.gate.passed == ["b"]
+
+
+def alone(bench, label: str, time_s: float = 100.0) -> Execution:
+    return Execution(order=(time.monotonic_ns(), 0), session=bench.session, deadline=time.monotonic() + time_s,
+                     tensors={"x": np.full((1, 4), LABELS.index(label), np.float32)})  # fmt: skip
+
+
+def test_a_thread_that_waits_for_its_turn_runs_its_own_execution():
+    # Its workers never run anything: the threads that wait do.
+    workers = ThreadPoolExecutor(1)
+    workers.shutdown()
+    bench = Bench(workers)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(bench.processor.run, alone(bench, "first"))
+        assert bench.gate.entered.wait(10)
+        others = []
+        for count, label in enumerate("ab", 1):
+            others.append(threads.submit(bench.processor.run, alone(bench, label)))
+            while bench.processor.waiting() < count:
+                time.sleep(0.001)
+        bench.gate.open.set()
+        for done, label in zip([first, *others], ["first", "a", "b"], strict=True):
+            outputs, timing = done.result(10)
+            assert outputs["y"][0, 0] == LABELS.index(label)
+            assert timing is not None
+    assert bench.gate.passed == ["first", "a", "b"]
+
+
+def test_workers_and_waiting_threads_pass_the_device_on_to_each_other(bench):
+    bench.processor.submit([bench.execution((0, 0), "first")], inline=False)
+    assert bench.gate.entered.wait(10)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(bench.processor.run, alone(bench, "a"))
+        while bench.processor.waiting() < 1:
+            time.sleep(0.001)
+        bench.processor.submit([bench.execution((math.inf, 0), "b")], inline=True)
+        bench.gate.open.set()
+        assert waiting.result(10)[0]["y"] is not None
+    bench.wait(2)
+    assert bench.gate.passed == ["first", "a", "b"]
+
+
+def test_whose_turn_does_not_come_in_time_leaves_the_queue(bench):
+    bench.processor.submit([bench.execution((0, 0), "running")], inline=False)
+    assert bench.gate.entered.wait(10)
+    outcome, timing = bench.processor.run(alone(bench, "a", 0.01))
+    assert isinstance(outcome, DeadlineExceeded)
+    assert timing is None
+    assert bench.processor.waiting() == 0
+    bench.gate.open.set()
+    bench.wait(1)
+    assert bench.processor.run(alone(bench, "b"))[1] is not None
+    assert bench.gate.passed == ["running", "b"]
+
+
+def test_a_full_queue_is_said_to_who_would_wait():
+    with ThreadPoolExecutor(1) as pool:
+        bench = Bench(pool, capacity=1)
+        bench.processor.submit([bench.execution((0, 0), "running")], inline=False)
+        assert bench.gate.entered.wait(10)
+        bench.processor.submit([bench.execution((1, 0), "waiting")], inline=False)
+        with pytest.raises(Exhausted, match="1 executions are waiting"):
+            bench.processor.run(alone(bench, "more"))
+        bench.gate.open.set()
+        bench.wait(2)
