@@ -18,61 +18,19 @@ from runtimes.probe import LONGEST_S, LinkProbe
 from runtimes.protos import agent_pb2, open_inference_grpc_pb2
 from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, Stub
 from runtimes.specs import TensorSpec
+from runtimes.status import read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from runtimes.convert import Array
+    from runtimes.status import AgentStatus
     from runtimes.tls import Credentials
 
 _CHUNK_BYTES = 1 << 20
 # An agent answers with its own, clearer error by the deadline; only a dead one lets this run out.
 _GRACE_S = 1.0
-
-
-class HeldPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan that an agent holds.
-
-    Parameters
-    ----------
-    plan, epoch
-        Which one.
-    state
-        staged, prepared, active, previous or lost.
-    segments
-        What runs here.
-    devices
-        The devices that its flows here pass, this one among them.
-    sources
-        The flows that begin here.
-    """
-
-    plan: str
-    epoch: int
-    state: str
-    segments: tuple[str, ...]
-    devices: tuple[str, ...]
-    sources: tuple[str, ...]
-
-
-class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent says about itself."""
-
-    device: str
-    version: str
-    held: tuple[HeldPlan, ...]
-    open_requests: int
-    last_sequence: int
-    trouble: str
-    """Why the plan of before a restart does not serve; empty where all is well."""
-    lost: tuple[str, ...]
-    """The devices of its plans that do not answer it."""
-
-    @property
-    def active(self) -> HeldPlan | None:
-        """The plan that new requests follow."""
-        return next((held for held in self.held if held.state == "active"), None)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,23 +161,7 @@ class AgentClient:
 
     def status(self) -> AgentStatus:
         """Ask which plans the agent holds."""
-        reply = self._call(self._agent.Status, agent_pb2.StatusRequest())
-        held = tuple(
-            HeldPlan(
-                plan=h.plan,
-                epoch=h.epoch,
-                state=h.state,
-                segments=tuple(h.segments),
-                devices=tuple(h.devices),
-                sources=tuple(h.sources),
-            )
-            for h in reply.held
-        )
-        return AgentStatus(
-            device=reply.device, version=reply.version, held=held,
-            open_requests=reply.open_requests, last_sequence=reply.last_sequence,
-            trouble=reply.trouble, lost=tuple(reply.lost),
-        )  # fmt: skip
+        return read_status(self._call(self._agent.Status, agent_pb2.StatusRequest()))
 
     def observations(self, since: int = 0) -> tuple[Observation, ...]:
         """Read what was observed after the sequence number ``since``."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from runtimes.epochs import Epochs
     from runtimes.observation import Journal
     from runtimes.peers import Peers
-    from runtimes.probe import Prober
+    from runtimes.prober import Prober
     from runtimes.results import ResultStore
     from runtimes.runs import RunTable
     from runtimes.store import BlobStore

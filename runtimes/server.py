@@ -25,7 +25,7 @@ from runtimes.metrics import Metrics
 from runtimes.observation import Journal
 from runtimes.opening import Opener
 from runtimes.peers import Peer, Peers
-from runtimes.probe import Prober
+from runtimes.prober import Prober
 from runtimes.processor import Processor
 from runtimes.record import Recorder
 from runtimes.reflection import serve_reflection

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from placer.deployment.deployment import Deployment
     from runtimes.assignment import Assignment
-    from runtimes.client import AgentStatus
+    from runtimes.status import AgentStatus
     from runtimes.tls import Credentials
 
     # Told the device and what is being done there.

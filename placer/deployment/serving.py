@@ -9,8 +9,9 @@ import msgspec
 from placer.build import SOURCE
 from placer.deployment.deploy import ask
 from placer.errors import DeployError
-from runtimes.client import AgentClient, HeldPlan
+from runtimes.client import AgentClient
 from runtimes.errors import AgentError
+from runtimes.status import HeldPlan  # noqa: TC001  (msgspec reads the annotations at run time)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
