@@ -1,4 +1,4 @@
-"""A site's own authority, and the certificates that it gives to devices, deployers and clients.
+"""Makes a site's own authority, and the certificates that it gives to devices, deployers and clients.
 
 Devices need nothing of this: they read what is written here with `runtimes.tls`. Keys are of the curve P-256; what a
 certificate says is as the SPIFFE standard for X.509 asks (https://github.com/spiffe/spiffe), and RFC 5280.
@@ -6,68 +6,33 @@ certificate says is as the SPIFFE standard for X.509 asks (https://github.com/sp
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import math
 import os
 import secrets
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from placer.certificate import SCHEME, facts_of, holder_of, load_certificates
 from placer.errors import CertificateError
 from runtimes.errors import BadCredentials
-from runtimes.identity import Identity, parse_identity, require_identity_name
+from runtimes.identity import Identity, require_identity_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from placer.certificate import Certificate
     from runtimes.identity import Role
 
 # A certificate begins before it is made, so that a device whose clock is behind accepts it.
 CLOCK_SKEW = timedelta(hours=1)
-_SCHEME = "spiffe://"
 _DAY_S = 86400.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
-    """What a certificate says.
-
-    Parameters
-    ----------
-    path
-        Its file.
-    holder
-        The SPIFFE identity: of a site for its authority, else of a device, deployer or client.
-    addresses
-        Names and numbers under which standard clients may reach a device.
-    begins, ends
-        Its validity.
-    sha256
-        Its fingerprint, in hexadecimal.
-    believed
-        Whether the present authority of its folder signed it; None where none was looked for.
-    """
-
-    path: Path
-    holder: str
-    addresses: tuple[str, ...]
-    begins: datetime
-    ends: datetime
-    sha256: str
-    believed: bool | None = None
-
-    def days_left(self, now: datetime | None = None) -> float:
-        """Days until it ends; negative after that."""
-        return (self.ends - (now or datetime.now(UTC))).total_seconds() / _DAY_S
 
 
 def make_authority(
@@ -110,7 +75,7 @@ def make_authority(
         _builder(name, name, key.public_key(), now, now + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(_SCHEME + site)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(SCHEME + site)]), critical=False)
     )
     return _write(folder / "authority.pem", builder.sign(key, hashes.SHA256()), key, force=force)
 
@@ -148,7 +113,7 @@ def issue(
     authority = _load(path)
     key = _load_key(path.with_suffix(".key"), authority)
     try:
-        identity = Identity(site=_holder(path, authority).removeprefix(_SCHEME), role=role, name=name)
+        identity = Identity(site=holder_of(path, authority).removeprefix(SCHEME), role=role, name=name)
     except BadCredentials as error:
         raise CertificateError(str(error)) from error
     ends = now + timedelta(days=days)
@@ -176,40 +141,6 @@ def issue(
         .add_extension(_key_of(authority), critical=False)
     )
     return _write(folder / role / f"{name}.pem", builder.sign(key, hashes.SHA256()), own, force=force)
-
-
-def read_certificates(path: Path) -> tuple[Certificate, ...]:
-    """Read what certificates say: of one file, which may hold several, or of all in a folder.
-
-    Those of a folder with an `authority.pem` also say whether that signed them.
-
-    Raises
-    ------
-    CertificateError
-        If there are none, or a file cannot be read.
-    """
-    if not path.is_dir():
-        return tuple(_facts(path, c) for c in _load_all(path))
-    own = path / "authority.pem"
-    authorities = _load_all(own) if own.is_file() else None
-    found = tuple(
-        dataclasses.replace(_facts(p, c), believed=None if authorities is None else _signed(c, authorities))
-        for p in sorted(path.rglob("*.pem"))
-        for c in _load_all(p)
-    )
-    if not found:
-        raise CertificateError(f"{path}: there is no certificate (*.pem); make an authority with `placer certs init`")
-    return found
-
-
-def _signed(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> bool:
-    for authority in authorities:
-        try:
-            certificate.verify_directly_issued_by(authority)
-        except (ValueError, TypeError, InvalidSignature):
-            continue
-        return True
-    return False
 
 
 def _builder(
@@ -261,19 +192,9 @@ def _require_days(days: float) -> None:
         raise CertificateError(f"{days:g} days are no validity; give more than 0 and at most 36500")
 
 
-def _load_all(path: Path) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
-    except OSError as error:
-        hint = "; make an authority with `placer certs init`" if path.name == "authority.pem" else ""
-        raise CertificateError(f"{path}: cannot be read: {error.strerror}{hint}") from error
-    except ValueError as error:
-        raise CertificateError(f"{path}: it holds no certificate in PEM") from error
-
-
 def _load(path: Path) -> x509.Certificate:
     """Load the authority that signs: the first of a file, which may also hold those that are still believed."""
-    return _load_all(path)[0]
+    return load_certificates(path)[0]
 
 
 def _load_key(path: Path, authority: x509.Certificate) -> ec.EllipticCurvePrivateKey:
@@ -288,32 +209,6 @@ def _load_key(path: Path, authority: x509.Certificate) -> ec.EllipticCurvePrivat
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != authority.public_key():
         raise CertificateError(f"{path}: it is not the key of the certificate beside it")
     return key
-
-
-def _holder(path: Path, certificate: x509.Certificate) -> str:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        names = x509.SubjectAlternativeName([])
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    if len(uris) != 1 or not uris[0].startswith(_SCHEME):
-        raise CertificateError(f"{path}: it carries no SPIFFE identity; make it with `placer certs`")
-    return uris[0]
-
-
-def _facts(path: Path, certificate: x509.Certificate) -> Certificate:
-    holder = _holder(path, certificate)
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    try:
-        own: tuple[str, ...] = (parse_identity(holder).host,)
-    except BadCredentials:
-        own = ()
-    hosts = [h for h in names.get_values_for_type(x509.DNSName) if h not in own]
-    return Certificate(
-        path=path, holder=holder, addresses=(*hosts, *map(str, names.get_values_for_type(x509.IPAddress))),
-        begins=certificate.not_valid_before_utc, ends=certificate.not_valid_after_utc,
-        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
-    )  # fmt: skip
 
 
 def _write(path: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, *, force: bool) -> Certificate:
@@ -331,7 +226,7 @@ def _write(path: Path, certificate: x509.Certificate, key: ec.EllipticCurvePriva
             _replace(file, data, mode=0o600 if file.suffix == ".key" else 0o644)
     except OSError as error:
         raise CertificateError(f"{error.filename or path}: cannot be written: {error.strerror}") from error
-    return _facts(path, certificate)
+    return facts_of(path, certificate)
 
 
 def _require_absent(files: Mapping[Path, bytes]) -> None:

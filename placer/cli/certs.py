@@ -13,7 +13,7 @@ from placer.cli.agents import Json
 from placer.errors import CertificateError, ProblemError
 
 if TYPE_CHECKING:
-    from placer.certs import Certificate
+    from placer.certificate import Certificate
     from placer.cli.terminal import Terminal
     from runtimes.identity import Role
     from runtimes.tls import Credentials
@@ -75,7 +75,8 @@ def init_command(
     json: Json = False,
 ) -> None:
     """Make the site's own authority. Its key signs for everybody: keep it off the devices."""
-    from placer.certs import make_authority, read_certificates
+    from placer.certificate import read_certificates
+    from placer.certs import make_authority
 
     made = make_authority(folder, site, days=days, force=force)
     _tell(context, made, json=json)
@@ -134,7 +135,7 @@ def show_command(
     json: Json = False,
 ) -> None:
     """Show who holds certificates, and for how long."""
-    from placer.certs import read_certificates
+    from placer.certificate import read_certificates
 
     terminal: Terminal = context.obj
     found = read_certificates(path)

@@ -1,4 +1,4 @@
-"""What certificates say, what is refused, and that keys stay private and nothing is replaced unasked."""
+"""Certificates are made as asked or refused; keys stay private and nothing is replaced unasked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from placer.certs import CLOCK_SKEW, issue, make_authority, read_certificates
+from placer.certificate import read_certificates
+from placer.certs import CLOCK_SKEW, issue, make_authority
 from placer.errors import CertificateError
 
 
@@ -116,30 +117,6 @@ def test_only_the_authoritys_own_key_signs(certs):
         issue(certs, "client", "you", days=1)
 
 
-def test_what_is_no_certificate_is_said(certs, tmp_path):
+def test_without_an_authority_nobody_signs(tmp_path):
     with pytest.raises(CertificateError, match="make an authority with `placer certs init`"):
         issue(tmp_path, "client", "me", days=1)
-    for name, data, said in (("a", b"no PEM", "holds no certificate"), ("b", None, "cannot be read")):
-        if data is not None:
-            (tmp_path / name).write_bytes(data)
-        with pytest.raises(CertificateError, match=said):
-            read_certificates(tmp_path / name)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(CertificateError, match="there is no certificate"):
-        read_certificates(tmp_path / "empty")
-
-
-def test_a_file_of_several_authorities_shows_them_all(certs, tmp_path):
-    make_authority(tmp_path / "new", "plant", days=5)
-    both = certs / "authority.pem"
-    both.write_bytes(both.read_bytes() + (tmp_path / "new" / "authority.pem").read_bytes())
-    assert [round(c.days_left()) for c in read_certificates(both)] == [100, 5]
-
-
-def test_what_a_former_authority_signed_is_marked(certs):
-    issue(certs, "device", "box", days=30)
-    assert all(c.believed for c in read_certificates(certs))
-    make_authority(certs, "plant", days=100, force=True)
-    issue(certs, "client", "me", days=30)
-    believed = {c.holder: c.believed for c in read_certificates(certs)}
-    assert believed == {"spiffe://plant": True, "spiffe://plant/device/box": False, "spiffe://plant/client/me": True}
