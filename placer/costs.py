@@ -156,7 +156,7 @@ def profiled(graph: ModelGraph, device: Device) -> CostTable:
     """Return the costs in those modes of a device that were measured op by op; none where there are none.
 
     A model that was profiled at these shapes has its own seconds; of another, each unit of ops has those that its kind,
-    its MACs and its bytes cost.
+    its MACs and its bytes cost. Where the seconds are another device's, scaled, none is measured.
 
     Raises
     ------
@@ -173,12 +173,12 @@ def profiled(graph: ModelGraph, device: Device) -> CostTable:
         model = known.model(graph.sha256, inputs)
         if model is not None and not {op.name for op in graph.ops} - model.seconds.keys():
             seconds = model.seconds
-            origin: Origin = "measured"
-            error: float | None = model.relative_error
+            origin, error = known.origin, _combined(model.relative_error, known.scale_relative_error)
         else:
             units = units or units_of(graph)
             seconds = _by_kind(graph, units, known)
-            origin, error = "fitted", known.unseen_relative_error
+            origin = weakest("fitted", known.origin)
+            error = _combined(known.unseen_relative_error, known.scale_relative_error)
         busy = _busy(graph, device, mode, sum(seconds[op.name] for op in graph.ops))
         for op in graph.ops:
             rows[op.name, device.name, mode.name] = Cost(

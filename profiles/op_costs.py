@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from profiles.errors import ProfileError
-from profiles.figure import require_name, require_not_negative
+from profiles.figure import Origin, require_name, require_not_negative
 
 ANY_KIND = "any"
 """The kind whose figures stand for every kind that was not measured."""
@@ -81,6 +81,10 @@ class OpCosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     unseen_relative_error
         Mean relative error of the seconds of a whole model, each predicted by the kinds that the others gave; None
         where there was one model alone.
+    origin
+        ``measured`` on the device itself; else the weakest of what its level was taken from.
+    scale_relative_error
+        Relative error of that level; None where the device itself was measured.
 
     Raises
     ------
@@ -93,11 +97,14 @@ class OpCosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     models: tuple[ModelCost, ...]
     kinds: tuple[KindCost, ...]
     unseen_relative_error: float | None = None
+    origin: Origin = "measured"
+    scale_relative_error: float | None = None
 
     def __post_init__(self) -> None:
         require_not_negative("s_per_boundary_byte", self.s_per_boundary_byte)
-        if self.unseen_relative_error is not None:
-            require_not_negative("unseen_relative_error", self.unseen_relative_error)
+        for name in ("unseen_relative_error", "scale_relative_error"):
+            if (value := getattr(self, name)) is not None:
+                require_not_negative(name, value)
         names = [each.kind for each in self.kinds]
         if len(set(names)) < len(names):
             raise ProfileError(f"a kind stands twice among {', '.join(sorted(names))}: keep one of each")
@@ -114,7 +121,8 @@ class OpCosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         source
             Who says so.
         """
-        return OpCosts(
+        return msgspec.structs.replace(
+            self,
             source=f"{self.source}, {source}",
             s_per_boundary_byte=self.s_per_boundary_byte * factor,
             models=tuple(
@@ -130,7 +138,6 @@ class OpCosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 )
                 for kind in self.kinds
             ),
-            unseen_relative_error=self.unseen_relative_error,
         )
 
     def model(self, sha256: str, inputs: dict[str, tuple[int, ...]]) -> ModelCost | None:

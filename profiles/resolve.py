@@ -14,6 +14,7 @@ from profiles.figure import Figure, require_positive
 from profiles.label import Zone
 from profiles.link import Link, LinkProfile
 from profiles.profile_file import read_profile
+from profiles.seconds_like import seconds_like
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +108,8 @@ def resolve_device(entry: DeviceEntry, catalog: Catalog, zones: Sequence[str], p
             "is missing"
         )
     modes = _modes(entry, base, place)
+    if entry.seconds_like is not None:
+        modes = _like(entry, entry.seconds_like, modes, place.at("seconds_like"))
     wait_w = _figure(entry.wait_w, place.at("wait_w")) or (base.wait_w if base else None)
     with place.refusing():
         profile = base or DeviceProfile(
@@ -183,6 +186,18 @@ def _modes(entry: DeviceEntry, base: DeviceProfile | None, place: Place) -> tupl
     return tuple(
         _mode(mode, known.get(mode.name), place.at(f"modes[{index}]")) for index, mode in enumerate(entry.modes)
     )
+
+
+def _like(entry: DeviceEntry, like: str, modes: tuple[Mode, ...], place: Place) -> tuple[Mode, ...]:
+    if entry.costs == "measured":
+        raise place.error("this device's costs are measured at each plan: give `costs: measured` or `seconds_like`")
+    file = _own_file(like, place)
+    if file is None:
+        raise place.error(
+            f"{like!r} is no file beside the site that ends in .yaml: name one that `placer profile` wrote"
+        )
+    with place.refusing():
+        return seconds_like(modes, read_profile(file, DeviceProfile))
 
 
 def _mode(entry: ModeEntry, base: Mode | None, place: Place) -> Mode:

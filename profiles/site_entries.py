@@ -69,6 +69,7 @@ class DeviceEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pue: float = 1.0
     agent: str | None = None
     costs: CostOrigin = "profile"
+    seconds_like: str | None = None
 
 
 class LinkEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -132,8 +132,9 @@ def _move(raw: dict[str, Any], old: Path, new: Path) -> None:
         for stage in flow["stages"]:
             stage["model"] = _moved(stage["model"], old, new)
     for entry in (*raw["devices"], *raw["links"]):
-        if str(entry.get("profile", "")).endswith((".yaml", ".yml")):
-            entry["profile"] = _moved(entry["profile"], old, new)
+        for name in ("profile", "seconds_like"):
+            if str(entry.get(name, "")).endswith((".yaml", ".yml")):
+                entry[name] = _moved(entry[name], old, new)
 
 
 def _moved(name: str, old: Path, new: Path) -> str:

@@ -1,12 +1,15 @@
+import math
+
 import msgspec
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from placer.costs import Cost, CostTable, cost_table, fitted, measured
+from placer.costs import Cost, CostTable, cost_table, fitted, measured, profiled
 from placer.errors import ProblemError
 from placer.models.read_onnx import read_onnx
 from profiles import Device, DeviceProfile, Figure, Mode
+from profiles.op_costs import ANY_KIND, KindCost, ModelCost, OpCosts
 
 
 def figure(value, origin="measured", uncertainty=None, source="paper"):
@@ -135,3 +138,31 @@ def test_a_missing_row_and_an_impossible_cost_are_refused(graph):
         Cost(seconds=float("nan"), joules=0, origin="spec", source="s", relative_uncertainty=None)
     with pytest.raises(TypeError):
         CostTable(rows={}).rows["a", "b", "c"] = None
+
+
+def test_seconds_of_another_device_are_a_fit_with_the_error_of_their_scale(graph):
+    inputs = {tensor.name: tensor.shape for tensor in graph.inputs}
+    known = OpCosts(
+        source="box",
+        s_per_boundary_byte=0.0,
+        models=(
+            ModelCost(
+                name="m",
+                sha256=graph.sha256,
+                inputs=inputs,
+                seconds={op.name: 0.5 for op in graph.ops},
+                relative_error=0.03,
+            ),
+        ),
+        kinds=(KindCost(kind=ANY_KIND, base_s=1e-6, s_per_mac=0.0, s_per_byte=0.0),),
+        unseen_relative_error=0.4,
+    )
+    other = msgspec.structs.replace(known, models=())
+    for costs, origin, own in ((known, "measured", 0.03), (other, "fitted", 0.4)):
+        for scale, expected in ((None, origin), (0.27, "fitted")):
+            scaled = msgspec.structs.replace(costs, scale_relative_error=scale, origin=expected)
+            box = device()
+            mode = msgspec.structs.replace(box.modes[0], op_costs=scaled)
+            cost = profiled(graph, msgspec.structs.replace(box, modes=(mode,))).cost("y0", "box", "cpu0-fp32")
+            assert cost.origin == expected
+            assert cost.relative_uncertainty == pytest.approx(math.hypot(own, scale or 0.0, 0.04))

@@ -11,6 +11,7 @@ from benchmarks.energy_model import (
     Run,
     Series,
     as_shipped,
+    by_the_line_of_any_similar_device,
     cases,
     constant_power,
     edge_systems,
@@ -21,13 +22,16 @@ from benchmarks.energy_model import (
     joules_per_mac,
     mean_error,
     power_of_rate,
+    seconds_by_the_line_of,
     seconds_of_a_similar_device,
     static_and_dynamic,
     table,
     tiny_boards,
     without_family_elsewhere,
 )
+from benchmarks.seconds_like import errors as errors_of_seconds_like
 from profiles import Catalog
+from profiles.seconds_like import LIKE_RELATIVE_ERROR
 
 TINY = cases(tiny_boards())
 EDGE = cases(edge_systems())
@@ -98,6 +102,21 @@ def test_fitted_seconds_are_no_better_than_fitted_joules(all_cases: tuple[Case, 
     # A constant times (a + b MAC) is a line in MACs too: without a measurement nothing can be gained by it.
     fitted, line = mean_error(fitted_seconds, all_cases), mean_error(joules_by_mac, all_cases)
     assert fitted == pytest.approx(line, rel=0.05)
+
+
+@pytest.mark.parametrize("all_cases", [TINY, EDGE], ids=["tiny", "edge"])
+def test_seconds_like_another_device_s_beat_the_line_alone_and_miss_no_more_than_is_said(
+    all_cases: tuple[Case, ...],
+) -> None:
+    assert mean_error(by_the_line_of_any_similar_device, all_cases) < 0.7 * mean_error(fitted_seconds, all_cases)
+    known = [case for case in all_cases if case.series.kind != "npu"]
+    missed = [
+        np.abs(seconds_by_the_line_of(case) / np.array([run.seconds for run in case.held]) - 1).ravel()
+        for case in known
+    ]
+    assert float(np.concatenate(missed).mean()) < LIKE_RELATIVE_ERROR
+    # The model itself and two others are the least that is taken.
+    assert float(np.mean(errors_of_seconds_like(known, 2))) < LIKE_RELATIVE_ERROR
 
 
 def test_a_device_of_exact_power_is_predicted_exactly() -> None:

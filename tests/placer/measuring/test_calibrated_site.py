@@ -14,6 +14,7 @@ from profiles import Catalog, SiteError, read_site
 from profiles.profile_file import encode_profile
 from profiles.strict_yaml import read_yaml
 from tests.placer.measuring.demo_evidence import DAY, DEMO, PLAN, PROBLEM, SITE, as_planned, found, rewritten
+from tests.profiles.test_seconds_like import box as profiled_box
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,13 +72,15 @@ def test_files_beside_the_site_are_found_from_elsewhere(tmp_path: Path) -> None:
     there.mkdir()
     (here / "wire.yaml").write_bytes(encode_profile(Catalog.load().link("ethernet_1g")))
     (here / "orientation.onnx").write_bytes(DEMO.with_name("orientation.onnx").read_bytes())
-    (here / "site.yaml").write_text(
-        DEMO.read_text(encoding="utf-8").replace("ethernet_1g", "wire.yaml"), encoding="utf-8"
-    )
+    (here / "box.yaml").write_bytes(encode_profile(profiled_box()))
+    text = DEMO.read_text(encoding="utf-8").replace("ethernet_1g", "wire.yaml")
+    text = text.replace("profile: rpi4b_armnn", "profile: rpi4b_armnn\n    seconds_like: box.yaml")
+    (here / "site.yaml").write_text(text, encoding="utf-8")
     new = read_site(rewritten(there, as_planned(camera=2.0), here / "site.yaml"))
     link = new.link("camera", "box")
     assert link is not None
     assert link.profile.id == "ethernet_1g"
+    assert new.device("camera").mode("cpu-fp32").op_costs is not None
     assert build_site(new)[0].problem.flows[0].name == "inspect"
 
 
