@@ -87,20 +87,23 @@ class Peers:
         The largest message of any plan here.
     credentials
         The own certificates. With them nothing is sent to an agent whose certificate names another device.
+    patient_threads
+        How many threads that call ``send`` may wait for an acknowledgement at a time.
     """
 
-    def __init__(self, max_message_bytes: int, credentials: Credentials | None = None) -> None:
+    def __init__(self, max_message_bytes: int, credentials: Credentials | None, *, patient_threads: int) -> None:
         self._max_message_bytes = max_message_bytes
         self._credentials = credentials
         self._lock = threading.Lock()
         self._lines: dict[Peer, _Line] = {}
         self._settled = threading.Condition(self._lock)
+        self._patience = threading.BoundedSemaphore(patient_threads)
 
     def send(
         self, peer: Peer, message: Packed, timeout_s: float, acknowledged: Callable[[AgentError | None, float], None],
-        span: TraceContext | None = None,
+        span: TraceContext | None = None, *, patient: bool = False,
     ) -> None:  # fmt: skip
-        """Send a message and return at once.
+        """Send a message, and return at once unless this thread is patient.
 
         Parameters
         ----------
@@ -111,9 +114,11 @@ class Peers:
         timeout_s
             By when it must be acknowledged.
         acknowledged
-            Called from another thread, with None or the error, and the seconds that it took.
+            Called from this or another thread, with None or the error, and the seconds that it took.
         span
             The span that the receiver's work belongs to; None where nobody traces it.
+        patient
+            Whether this thread may wait for the acknowledgement itself, which it does unless too many do.
 
         Raises
         ------
@@ -124,6 +129,7 @@ class Peers:
         """
         deadline = time.monotonic() + timeout_s
         line = self._line(peer)
+        closed = f"the connection to {peer.address} is closed: no plan names it any more"
 
         def deliver() -> None:
             error: AgentError | None = None
@@ -139,17 +145,26 @@ class Peers:
                 # The agent's own words of that kind come with a connection that works: its heartbeat takes this back.
                 if isinstance(error, Unreachable):
                     line.misses = _FROZEN_AFTER
+            except ValueError:
+                # So grpc says that the channel was closed meanwhile.
+                error = Unreachable(closed)
             try:
                 acknowledged(error, time.monotonic() - started)
             finally:
                 self._count(line, -1)
 
         self._count(line, +1)
+        if patient and self._patience.acquire(blocking=False):
+            try:
+                deliver()
+            finally:
+                self._patience.release()
+            return
         try:
             line.senders.submit(deliver)
         except RuntimeError as error:
             self._count(line, -1)
-            raise Unreachable(f"the connection to {peer.address} is closed: no plan names it any more") from error
+            raise Unreachable(closed) from error
 
     def settle(self, timeout_s: float) -> bool:
         """Wait until every message to an agent that answers is acknowledged; returns whether that is so."""

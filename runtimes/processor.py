@@ -54,8 +54,9 @@ class Execution(msgspec.Struct, kw_only=True, eq=False):
         Says, when its turn has come, whether anybody still wants it: work for nobody costs joules too. Not given where
         somebody does.
     finish
-        Called once, with the outputs or the error, and the timing (None where it did not run); not given where the
-        thread that brought it waits for its turn.
+        Called once, with the outputs or the error, the timing (None where it did not run), and whether the thread
+        that calls is patient: a worker, for which nobody waits. Not given where the thread that brought it waits for
+        its turn.
     turn
         What that thread waits for; None as long as it does not have to.
     """
@@ -65,7 +66,7 @@ class Execution(msgspec.Struct, kw_only=True, eq=False):
     tensors: Mapping[str, Array]
     deadline: float
     wanted: Callable[[], bool] | None = None
-    finish: Callable[[dict[str, Array] | AgentError, Timing | None], None] | None = None
+    finish: Callable[[dict[str, Array] | AgentError, Timing | None, bool], None] | None = None
     turn: Once | None = None
     ready_at: float = msgspec.field(default_factory=time.monotonic)
 
@@ -115,9 +116,9 @@ class Processor:
             taken = heapq.heappop(self._waiting)
             self._running = taken
         if inline and taken in executions:
-            self._run(taken)
+            self._run(taken, patient=False)
         else:
-            self._pool.submit(self._run, taken)
+            self._pool.submit(self._run, taken, patient=True)
 
     def run(self, execution: Execution) -> tuple[dict[str, Array] | AgentError, Timing | None]:
         """Run an execution in this thread when its turn has come.
@@ -174,11 +175,11 @@ class Processor:
             # Those that wait and are overdue already are turned away when their turn comes.
             return min(e.deadline for e in (self._running, *self._waiting) if e.deadline > now)
 
-    def _run(self, execution: Execution) -> None:
+    def _run(self, execution: Execution, *, patient: bool) -> None:
         outcome, timing = _run_once(execution)
         self._pass_on()
         if execution.finish is not None:
-            execution.finish(outcome, timing)
+            execution.finish(outcome, timing, patient)
 
     def _pass_on(self) -> None:
         """Give the device to the execution whose turn it is."""
@@ -189,7 +190,7 @@ class Processor:
         if following.turn is not None:
             following.turn.set()
         else:
-            self._pool.submit(self._run, following)
+            self._pool.submit(self._run, following, patient=True)
 
     def _withdraw(self, execution: Execution) -> bool:
         """Take an execution out of the queue; says whether it was there still."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from runtimes.processor import Processor, Timing
     from runtimes.record import Recorder
     from runtimes.results import ResultStore
-    from runtimes.run import Run
+    from runtimes.run import Run, Taken
     from runtimes.session import Session
     from runtimes.specs import Route
     from runtimes.trace import TraceContext
@@ -122,7 +122,10 @@ class Relay:
         AgentError
             If they cannot be taken.
         """
-        taken = run.arrive(arrays, not_taken)
+        self._follow(run, run.arrive(arrays, not_taken), inline=inline)
+
+    def _follow(self, run: Run, taken: Taken, *, inline: bool) -> None:
+        """Do what follows from tensors that were taken in; ``inline`` as for ``take``."""
         for name in taken.released:
             for route in run.loaded.routes(run.flow.name, name):
                 self.send(run, route, taken.tensors)
@@ -150,7 +153,7 @@ class Relay:
 
     def _finished(
         self, run: Run, session: Session, inputs: Mapping[str, Array],
-        outcome: Mapping[str, Array] | AgentError, timing: Timing | None,
+        outcome: Mapping[str, Array] | AgentError, timing: Timing | None, patient: bool,
     ) -> None:  # fmt: skip
         name = session.spec.name
         if isinstance(outcome, AgentError):
@@ -165,14 +168,23 @@ class Relay:
         if run.closed:
             return
         try:
-            for route in run.loaded.routes(run.flow.name, name):
+            routes = run.loaded.routes(run.flow.name, name)
+            taken = run.arrive(outcome)
+            # A change of threads less, where this one has nothing else to do here.
+            last = len(routes) - 1 if patient and not taken.ready else len(routes)
+            for route in routes[:last]:
                 self.send(run, route, outcome)
-            self.take(run, outcome, inline=True)
+            self._follow(run, taken, inline=True)
+            for route in routes[last:]:
+                self.send(run, route, outcome, patient=True)
         except AgentError as error:
             self._fail(run, name, error)
 
-    def send(self, run: Run, route: Route, arrays: Mapping[str, Array]) -> None:
-        """Send a route's tensors on their way; returns at once. Those not among ``arrays`` will not come."""
+    def send(self, run: Run, route: Route, arrays: Mapping[str, Array], *, patient: bool = False) -> None:
+        """Send a route's tensors on their way; those not among ``arrays`` will not come.
+
+        Returns at once, unless this thread is ``patient``: then it may wait for the acknowledgement.
+        """
         specs = run.loaded.specs(run.flow.name)
         coming = [name for name in route.tensors if name in arrays]
         not_taken = "\n".join(name for name in route.tensors if name not in arrays)
@@ -193,7 +205,7 @@ class Relay:
                 what = type(error)(f"the hop to device {route.to!r} at {peer.address}: {error}")
                 self._fail(run, route.after, what, lost=route.to if isinstance(error, Unreachable) else "")
 
-        self._peers.send(peer, Packed(message, raw), max(0.001, run.remaining_s), acknowledged, span)
+        self._peers.send(peer, Packed(message, raw), max(0.001, run.remaining_s), acknowledged, span, patient=patient)
 
     def _complete(self, run: Run, result: Mapping[str, Array]) -> None:
         if run.loaded.is_source(run.flow.name):

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 # or a device whose clients wait for hops could never take one.
 _SERVER_THREADS = 64
 _WAITING_CLIENTS = 32
+# Half of them may wait for acknowledgements; the others go on running segments.
 _WORKERS = 8
 _OPEN_RUNS = 1024
 _WAITING_EXECUTIONS = 4096
@@ -138,7 +139,7 @@ class Agent:
         recorder = Recorder(journal, self._metrics, self._tracer)
         results = ResultStore(_RESULTS, _RESULTS_BYTES, _RESULTS_KEEP_S)
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
-        self._peers = Peers(options.max_message_bytes, credentials)
+        self._peers = Peers(options.max_message_bytes, credentials, patient_threads=_WORKERS // 2)
         self._watch = Watch(self._peers)
         processor = Processor(self._workers, _WAITING_EXECUTIONS)
         self._relay = Relay(

@@ -56,11 +56,13 @@ class Bench:
         self.session = InProcessSession(SPEC, self.gate)
         self.processor = Processor(pool, capacity)
         self.ended: list[tuple[object, object]] = []
+        self.patient: list[bool] = []
         self.all_ended = threading.Semaphore(0)
 
     def execution(self, order, label, deadline=math.inf, wanted=lambda: True) -> Execution:
-        def finish(outcome, timing):
+        def finish(outcome, timing, patient):
             self.ended.append((outcome, timing))
+            self.patient.append(patient)
             self.all_ended.release()
 
         x = np.full((1, 4), LABELS.index(label), np.float32)
@@ -102,6 +104,14 @@ def test_a_free_device_is_worked_by_the_bringing_thread():
     bench.gate.open.set()
     bench.processor.submit([bench.execution((1, 0), "a")], inline=True)
     assert bench.gate.passed == ["a"]
+    assert bench.patient == [False]
+
+
+def test_only_workers_are_patient(bench):
+    bench.gate.open.set()
+    bench.processor.submit([bench.execution((1, i), "abc"[i]) for i in range(3)], inline=True)
+    bench.wait(3)
+    assert sorted(bench.patient) == [False, True, True]
 
 
 def test_a_full_queue_is_said_and_nothing_of_it_is_kept():
