@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -13,7 +14,7 @@ from profiles.link import LinkProfile
 from profiles.strict_yaml import dump_yaml, read_yaml
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from profiles.place import Place
 
 P = TypeVar("P", DeviceProfile, LinkProfile)
 
@@ -27,6 +28,11 @@ def read_profile(path: Path, kind: type[P]) -> P:
         Naming the file, the field, the value found there and what is allowed.
     """
     return decode(read_yaml(path, ProfileError), kind, str(path), ProfileError)
+
+
+def own_file(profile: str, place: Place) -> Path | None:
+    """Find the file beside the site that a profile's name stands for; None for one of the catalog."""
+    return Path(place.file).parent / profile if profile.endswith((".yaml", ".yml")) else None
 
 
 def encode_profile(profile: DeviceProfile | LinkProfile) -> bytes:

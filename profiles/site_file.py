@@ -9,7 +9,8 @@ from profiles.decode import decode
 from profiles.errors import SiteError
 from profiles.label import Labels
 from profiles.place import Place
-from profiles.resolve import resolve_device, resolve_links, resolve_zone
+from profiles.resolve import resolve_device, resolve_zone
+from profiles.resolve_link import resolve_links
 from profiles.site import Site
 from profiles.site_entries import FORMAT, SiteFile
 from profiles.strict_yaml import read_yaml
