@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.energy_model import cases, edge_systems, line_and_twins, tiny_boards
+from benchmarks.energy_estimators import line_and_twins
+from benchmarks.published_joules import cases, edge_systems, tiny_boards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.energy_model import Case
+    from benchmarks.published_joules import Case
 
 OTHERS = (0, 1, 2, 3, 4, 8)
 _SEED, _DRAWS = 3, 4

@@ -6,29 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.energy_model import (
-    Case,
-    Run,
-    Series,
+from benchmarks.energy_estimators import (
     as_shipped,
     by_the_line_of_any_similar_device,
-    cases,
     constant_power,
-    edge_systems,
-    errors,
     fitted_seconds,
     joules_by_mac,
     joules_by_mac_plain,
     joules_per_mac,
-    mean_error,
     power_of_rate,
     seconds_by_the_line_of,
     seconds_of_a_similar_device,
     static_and_dynamic,
-    table,
-    tiny_boards,
-    without_family_elsewhere,
 )
+from benchmarks.energy_model import errors, mean_error, table
+from benchmarks.published_joules import Case, Run, Series, cases, edge_systems, tiny_boards, without_family_elsewhere
 from benchmarks.seconds_like import errors as errors_of_seconds_like
 from profiles import Catalog
 from profiles.seconds_like import LIKE_RELATIVE_ERROR
