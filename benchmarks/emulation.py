@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from placer.build import SINK, SOURCE
 from placer.emulation.emulate import emulate
+from placer.ends import SINK, SOURCE
 from placer.plan import Model
 from placer.planning import build_site
 from placer.problem import Link, Option, Problem

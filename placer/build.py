@@ -9,6 +9,7 @@ import msgspec
 
 from placer import rules
 from placer.counted import counted, device_figures, link_figures
+from placer.ends import sink_ops, source_ops
 from placer.errors import ProblemError, below
 from placer.origins import joule_origins
 from placer.privacy import apply_rules
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
     from placer.privacy import Privacy
     from placer.problem import Objective
     from profiles import Site
-
-SOURCE, SINK = "source", "sink"
-"""Names of the ops that stand for a flow's source and sink; outputs of smaller shares have sinks of their own."""
-
-IO_MODE = "io"
-"""Mode of sources and sinks, which run nothing."""
 
 CONDITION_MODE = "condition"
 """Mode of a condition on a device that cannot run the stage whose output it looks at."""
@@ -61,11 +56,6 @@ class Built:
     origins: Mapping[tuple[str, str], str]
     privacy: Mapping[str, Privacy]
     threads: Mapping[str, Mapping[str, int]]
-
-
-def is_endpoint(op: str) -> bool:
-    """Tell whether an op of a built problem stands for a source or a sink; all others bear a stage's name."""
-    return "/" not in op and (op in (SOURCE, SINK) or op.startswith(f"{SINK} "))
 
 
 def build(
@@ -132,6 +122,16 @@ def build(
     )
 
 
+def _begins(flow: profiles.Flow) -> tuple[str, ...]:
+    """Give the devices on which a flow's data arise."""
+    return (flow.source, *flow.sources.values())
+
+
+def _ends(flow: profiles.Flow) -> tuple[str, ...]:
+    """Give the devices on which a flow's outputs are needed."""
+    return (flow.sink, *flow.sinks.values())
+
+
 def _limits(limits: profiles.Limits) -> Limits:
     return Limits(
         power_w=dict(limits.power_w),
@@ -157,7 +157,7 @@ def _device(site: Site, device: profiles.Device, costs: Mapping[str, Mapping[str
         segment_s=max((m.segment_s.value for m in modes), default=0.0),
         segment_j=max((segment_j(device, m) for m in modes), default=0.0),
         # Only who needs the result waits for it: a source that is no sink goes back to sleep or on to other work.
-        wait_w=_wait_w(device) if any(f.source == f.sink == device.name for f in site.flows) else 0.0,
+        wait_w=_wait_w(device) if any(device.name in {*_begins(f)} & {*_ends(f)} for f in site.flows) else 0.0,
     )
 
 
@@ -174,7 +174,9 @@ def _gap_s(site: Site, link: profiles.Link) -> float:
     Only requests of flows that begin or end at a device are sure to use its radio; where both ends have such flows, the
     quieter end counts. Others may pass too, so tails are charged in full rather than too low.
     """
-    rates = [sum(f.rate_hz for f in site.flows if end in (f.source, f.sink)) for end in (link.source, link.target)]
+    rates = [
+        sum(f.rate_hz for f in site.flows if end in {*_begins(f), *_ends(f)}) for end in (link.source, link.target)
+    ]
     certain = [rate for rate in rates if rate > 0] or [sum(f.rate_hz for f in site.flows)]
     return 1.0 / max(min(certain), 1e-12)
 
@@ -204,7 +206,7 @@ def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str
         **_model_options(graph, tables, privacy),
         **{name: _condition_options(site, graph, tables, c) for name, c in graph.conditions.items()},
     }
-    ops = [_endpoint(SOURCE, flow.source, 1.0)]
+    sources, ops = source_ops(flow, graph)
     for op in graph.ops:
         ops.append(
             Op(
@@ -216,18 +218,18 @@ def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str
                 share=graph.share[op.name],
             )
         )
-    sinks = _sinks(graph)
-    ops += [_endpoint(name, flow.sink, share) for name, share in dict.fromkeys(sinks.values())]
+    sinks, last = sink_ops(flow, graph)
+    ops += last
     tensors = []
     for name, tensor in graph.tensors.items():
         producer = graph.producer(name)
-        consumers = [op.name for op in graph.consumers(name)] + ([sinks[name][0]] if name in sinks else [])
+        consumers = [op.name for op in graph.consumers(name)] + ([sinks[name]] if name in sinks else [])
         # Also what nobody reads: who makes it, or brings it in, holds it.
         tensors.append(
             Tensor(
                 name=name,
                 bytes=tensor.bytes,
-                producer=SOURCE if producer is None else producer.name,
+                producer=sources[name] if producer is None else producer.name,
                 consumers=tuple(consumers),
                 not_on=privacy.barred[name],
             )
@@ -270,25 +272,6 @@ def _condition_options(
         names = [_mode(graph, condition.tested, mode) for mode in modes] or [CONDITION_MODE]
         options += [Option(device=device.name, mode=name, seconds=0.0, joules=0.0) for name in names]
     return options
-
-
-def _sinks(graph: FlowGraph) -> dict[str, tuple[str, float]]:
-    """Give each output the op that stands for the sink, and its share.
-
-    There is one for each share, so that what comes seldom is not charged as if it came always.
-    """
-    shares = {tensor.name: graph.made[tensor.name] for tensor in graph.outputs}
-    # Products that differ by their rounding alone are one share, the largest of them.
-    written = {name: f"{share:.12g}" for name, share in shares.items()}
-    largest = {text: max(shares[name] for name in shares if written[name] == text) for text in written.values()}
-    most = max(largest.values())
-    return {
-        name: (SINK if largest[text] == most else f"{SINK} {text}", largest[text]) for name, text in written.items()
-    }
-
-
-def _endpoint(name: str, device: str, share: float) -> Op:
-    return Op(name=name, options=(Option(device=device, mode=IO_MODE, seconds=0.0, joules=0.0),), share=share)
 
 
 _WALL = frozenset({"wall", "node"})

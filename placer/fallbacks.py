@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from placer.build import SINK, SOURCE
+from placer.ends import is_sink, is_source
 from placer.errors import Infeasible, NoPlanFound
 from placer.plan import Fallback, Plan, Unserved
 from placer.solver.outcome import OPTIMALITY_GAP
@@ -171,8 +171,11 @@ def _bound_to(flow: Flow, lost: tuple[str, ...]) -> str:
         return ""
     for op in flow.ops:
         if {option.device for option in op.options} == set(lost):
-            words = {SOURCE: "its data arise", SINK: "its result is needed"}
-            return f"{words.get(op.name, f'op {op.name!r} can run only')} on {lost[0]!r}"
+            if is_source(op.name):
+                what = "its data arise"
+            else:
+                what = "its result is needed" if is_sink(op.name) else f"op {op.name!r} can run only"
+            return f"{what} on {lost[0]!r}"
     return ""
 
 

@@ -138,8 +138,8 @@ class FlowIndex:
 
     @cached_property
     def source_devices(self) -> tuple[int, ...]:
-        """The devices on which the flow's data arise, ascending."""
-        return tuple(sorted({self.options[v][0].device for v in range(self.size) if self.is_source[v]}))
+        """The devices on which the flow's data arise, in the order of the file."""
+        return tuple(dict.fromkeys(self.options[v][0].device for v in range(self.size) if self.is_source[v]))
 
     def bytes_of(self, tensor: int, option: int) -> float:
         """Bytes of a tensor when its producer runs by the given option."""

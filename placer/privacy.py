@@ -81,7 +81,7 @@ def spread_labels(site: Site, flow: Flow, graph: FlowGraph) -> dict[str, str]:
         labels[tensor] = label
 
     for tensor in graph.inputs:
-        settle(tensor.name, flow.label)
+        settle(tensor.name, flow.labels.get(graph.wire_name(tensor.name), flow.label))
     secret = {stage.name: stage.weights_label for stage in flow.stages if stage.weights_label is not None}
     for op in graph.ops:
         # An op without inputs makes what the model's own weights hold, nothing of the flow's data.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from placer.index import FlowIndex, ProblemIndex
     from placer.segments import Layout
 
@@ -38,20 +40,43 @@ def serial_latency_s(index: ProblemIndex, layout: Layout) -> float:
     )
 
 
-def run_schedule(index: ProblemIndex, flow: FlowIndex, layout: Layout) -> Schedule:
+def begin_s(index: ProblemIndex, flow: FlowIndex, words: Mapping[str, float]) -> dict[int, float]:
+    """Give when data leave that wait for a word, in seconds after the others, by the op that stands for their source.
+
+    Parameters
+    ----------
+    index, flow
+        The problem and one of its flows.
+    words
+        When the word is at each device that waits for it.
+    """
+    at = {v: index.devices[flow.options[v][0].device].name for v in range(flow.size) if flow.is_source[v]}
+    return {v: words[device] for v, device in at.items() if device in words}
+
+
+def run_schedule(
+    index: ProblemIndex, flow: FlowIndex, layout: Layout, begins_s: Mapping[int, float] | None = None
+) -> Schedule:
     """Simulate one inference: devices run one segment at a time, links serialize, never idle when ready.
 
     At equal times completions come first, then arrivals, then starts. Among ready segments of a device the
     one whose first op stands first in the file starts; requests of one instant enter a link in file order.
+
+    Parameters
+    ----------
+    index, flow, layout
+        The problem, one of its flows, and what a choice for it amounts to.
+    begins_s
+        When the data of sources leave, by op, where that is not at 0 as plans have it.
     """
-    return _Clock(index, flow, layout).run()
+    return _Clock(index, flow, layout, begins_s or {}).run()
 
 
 class _Clock:
     """State of one simulated inference. Units are the segments, then the sources and sinks."""
 
-    def __init__(self, index: ProblemIndex, flow: FlowIndex, layout: Layout) -> None:
-        self.index, self.flow, self.layout = index, flow, layout
+    def __init__(self, index: ProblemIndex, flow: FlowIndex, layout: Layout, begins_s: Mapping[int, float]) -> None:
+        self.index, self.flow, self.layout, self.begins_s = index, flow, layout, begins_s
         segments = layout.segments
         self.unit_of = list(layout.segment_of)
         self.members: list[tuple[int, ...]] = [s.ops for s in segments]
@@ -113,7 +138,7 @@ class _Clock:
         """Process events until none is left."""
         for unit, count in enumerate(self.waits_for):
             if count == 0:
-                self._become_ready(unit, 0.0)
+                self._become_ready(unit, self.begins_s.get(self.members[unit][0], 0.0))
         now = 0.0
         while True:
             # Also at time 0: what sources hand on at once arrives before anything starts.

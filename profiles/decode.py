@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>(?:key in )?\$.*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
-_BELOW = re.compile(r"^(?P<path>\w+\[\d+\][^:\s]*): ")
+_BELOW = re.compile(r"^(?P<path>\w+\[\d+\][^:\s]*|\w+\.[^:\s]*|source): ")
 _QUOTED = re.compile(r"`(?P<name>[^`]*)`")
 
 

@@ -1,8 +1,9 @@
-"""Flows: data that arise at a source, pass stages and arrive at a sink in time."""
+"""Flows: data that arise at sources, pass stages and arrive at sinks in time."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping  # noqa: TC003  (msgspec reads the annotation at run time)
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,20 +17,26 @@ if TYPE_CHECKING:
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Data arising at a source device, through stages, to a sink device.
+    """Data arising at source devices, through stages, to sink devices.
 
     Parameters
     ----------
     name
         Unique in its site.
     source, sink
-        Names of the devices where data arise and where results are needed.
+        Names of the devices where requests begin and data arise, and where results are needed.
+    sources
+        Names of the devices where other data arise, by the name that the stages read the data by.
+    sinks
+        Names of the devices where other outputs are needed, by output, as ``STAGE/OUTPUT``.
     rate_hz
         Inferences per second, larger than zero.
     deadline_s
         Seconds from the data's arrival to the result; None for no deadline.
     label
-        How sensitive the source's data are.
+        How sensitive its data are.
+    labels
+        Labels of data to which another applies, by the name that the stages read the data by.
     stages
         The models, at least one; what they read from each other makes a graph without a circle.
     outputs
@@ -45,9 +52,12 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     name: str
     source: str
     sink: str
+    sources: Mapping[str, str] = {}
+    sinks: Mapping[str, str] = {}
     rate_hz: float
     deadline_s: float | None = None
     label: str
+    labels: Mapping[str, str] = {}
     stages: tuple[Stage, ...]
     outputs: tuple[str, ...] = ()
 
@@ -62,6 +72,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             self._check_names()
             self._check_origins()
             self._check_outputs()
+            self._check_data()
+        self._check_sinks()
         stage_order(self.stages)
 
     @property
@@ -95,6 +107,27 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                         f"{where}.when.tensor: {stage.when.tensor!r} is no output of a stage; write STAGE/OUTPUT"
                     )
                 self._check_origin(f"{where}.when.tensor", stage.when.tensor, stage.name)
+
+    def _check_data(self) -> None:
+        known = list(dict.fromkeys(o for s in self.stages for o in s.reads.values() if not split_origin(o)[0]))
+        for field, named in (("sources", self.sources), ("labels", self.labels)):
+            for name in named:
+                if name not in known:
+                    raise ProfileError(f"{field}.{name}: no stage reads data {name!r}; {choices(name, known)}")
+        if known and all(self.sources.get(name, self.source) != self.source for name in known):
+            raise ProfileError(
+                f"source: {self.source!r}: no data arise there, as `sources` says; a request begins where some of its "
+                f"data arise: give one of {', '.join(dict.fromkeys(self.sources.values()))}"
+            )
+
+    def _check_sinks(self) -> None:
+        for output in self.sinks:
+            where = f"sinks.{output}"
+            if not split_origin(output)[0]:
+                raise ProfileError(f"{where}: {output!r} is no output of a stage; write STAGE/OUTPUT")
+            self._check_origin(where, output, None)
+            if self.outputs and output not in self.outputs:
+                raise ProfileError(f"{where}: {output!r} is not among `outputs`; name it there too")
 
     def _check_origin(self, where: str, origin: str, reader: str | None) -> None:
         stage, output = split_origin(origin)

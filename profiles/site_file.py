@@ -113,7 +113,13 @@ def _check_flows(flows: Sequence[Flow], labels: Labels, devices: Sequence[Device
         place = top.at(f"flows[{index}]")
         place.at("source").known("device", flow.source, names)
         place.at("sink").known("device", flow.sink, names)
+        for field, devices_by_name in (("sources", flow.sources), ("sinks", flow.sinks)):
+            for name, device in devices_by_name.items():
+                place.at(f"{field}.{name}").known("device", device, names)
         place.at("label").known("label", flow.label, labels.names)
+        for name, label in flow.labels.items():
+            place.at(f"labels.{name}").known("label", label, labels.names)
+        highest = labels.highest((flow.label, *flow.labels.values()))
         for position, stage in enumerate(flow.stages):
             inner = place.at(f"stages[{position}]")
             if stage.weights_label is not None:
@@ -123,9 +129,9 @@ def _check_flows(flows: Sequence[Flow], labels: Labels, devices: Sequence[Device
             for number, rule in enumerate(stage.declassify):
                 to = inner.at(f"declassify[{number}].to")
                 to.known("label", rule.to, labels.names)
-                if labels.rank(rule.to) > labels.rank(flow.label):
+                if labels.rank(rule.to) > labels.rank(highest):
                     raise to.error(
-                        f"{rule.to!r} is more sensitive than the flow's label {flow.label!r}: "
+                        f"{rule.to!r} is more sensitive than the flow's label {highest!r}: "
                         "a declassification only lowers"
                     )
 

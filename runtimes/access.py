@@ -115,8 +115,11 @@ def require_route(caller: Identity | None, hop: Hop, loaded: LoadedPlan, tensors
                 f"{caller} may not send {sorted(tensors)} of flow {hop.flow!r} after {hop.after!r}: "
                 f"plan {hop.plan!r} has no such route to device {loaded.device!r}"
             )
+    elif hop.kind == "begin":
+        if hop.sender != flow.source:
+            raise Forbidden(f"{caller} may not begin requests of flow {hop.flow!r}, which {flow.source!r} does")
     elif hop.sender not in (
-        (flow.sink,) if hop.kind == "done" else flow.devices if loaded.is_source(flow.name) else (flow.source,)
+        flow.sink_devices if hop.kind == "done" else flow.devices if loaded.is_source(flow.name) else (flow.source,)
     ):
         raise Forbidden(f"{caller} has no word in how requests of flow {hop.flow!r} end ({hop.kind})")
 

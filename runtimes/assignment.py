@@ -128,7 +128,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return Assignment(**{**fields, "epoch": epoch, "fallbacks": fallbacks})
 
     def required_peers(self) -> frozenset[str]:
-        """Devices that this one talks to: receivers, sources to be told, and whom a source watches."""
+        """Devices that this one talks to: receivers, sources to be told, and whom a source calls and watches."""
         named = {route.to for route in self.routes} | {flow.source for flow in self.flows}
         watched = {device for flow in self.flows if flow.source == self.device for device in flow.devices}
         return frozenset((named | watched) - {self.device})
@@ -176,12 +176,13 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                     f"which is no segment or condition that flow {route.flow!r} has here"
                 )
             made = parts[route.after]
-        elif flow.source != self.device:
+        elif self.device not in flow.source_devices:
             raise ValueError(
-                f"route to {route.to!r} carries inputs of flow {flow.name!r}, whose source is {flow.source!r}"
+                f"route to {route.to!r} carries inputs of flow {flow.name!r}, whose source is "
+                f"{' and '.join(map(repr, flow.source_devices))}"
             )
         else:
-            made = {t.name for t in flow.inputs}
+            made = {t.name for t in flow.inputs_at(self.device)}
         if foreign := sorted(set(route.tensors) - made):
             raise ValueError(
                 f"route to {route.to!r} after {route.after!r} carries {foreign}, "

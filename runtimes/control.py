@@ -131,7 +131,7 @@ class AgentServicer:
         """Read a stored result."""
         flow, outputs = self._results.get(request.request, request.flow)
         reply = open_inference_grpc_pb2.ModelInferResponse(model_name=flow.name, id=request.request)
-        encode_result(outputs, flow.outputs, reply)
+        encode_result(outputs, flow.outputs_at(self._epochs.device), reply)
         return reply
 
     @answers

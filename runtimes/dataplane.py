@@ -99,8 +99,9 @@ class DataPlane:
         Returns
         -------
         bytes
-            A ModelInferResponse: the outputs, and the names of those that a condition kept from being made; without
-            any, where another device's sink stored them or a hop is acknowledged.
+            A ModelInferResponse: the outputs that are needed here, and the names of those that a condition kept from
+            being made; without any, where other devices' sinks stored them, data wait for their request to begin
+            elsewhere, or a hop is acknowledged.
 
         Raises
         ------
@@ -145,13 +146,17 @@ class DataPlane:
         message = read_head(request) if message is None else message
         loaded, model = self.find(message.model_name, message.model_version)
         answer.model = model.name
-        specs = {tensor.name: tensor for tensor in model.inputs}
+        inputs, wanted = model.inputs, _wanted(message, model.outputs)
+        if model.name in loaded.flows:
+            inputs = loaded.inputs(model.name)
+            wanted = [tensor for tensor in wanted if tensor.name in loaded.outputs(model.name)]
+        specs = {tensor.name: tensor for tensor in inputs}
         arrays = decode(message.inputs, request.raw, specs)
-        require_all(arrays, model.inputs)
+        require_all(arrays, inputs)
         asked = Asked(
             model=model,
             inputs=tuple(specs[name] for name in arrays),
-            form=ReplyForm(model.name, str(loaded.epoch), _wanted(message, model.outputs)),
+            form=ReplyForm(model.name, str(loaded.epoch), wanted),
             limit_s=_limit_s(message),
         )
         # Found again as long as this plan is the one that requests follow.
@@ -175,16 +180,17 @@ class DataPlane:
                 loaded, loaded.sessions[model.name].spec, arrays, request=request, deadline_s=deadline_s, trace=trace
             )
             return asked.form.write(request, [contents_of(outputs, spec) for spec in asked.form.outputs])
-        result = self._answered.get(loaded.epoch, model.name, request, arrays) if received.id else None
-        if result is None:
-            flow = loaded.flows[model.name]
-            elsewhere = flow.sink != loaded.device
-            result = self._source.request(
-                loaded, flow, arrays, request=request, deadline_s=deadline_s,
-                on_cancel=on_cancel, trace=trace, asked=digest(arrays) if received.id and elsewhere else "",
-            )  # fmt: skip
-            if received.id and result is not None:
-                self._answered.put(loaded.epoch, model.name, request, arrays, result)
+        flow = loaded.flows[model.name]
+        if flow.sources and not received.id:
+            raise BadRequest(
+                f"data of flow {flow.name!r} arise on {' and '.join(map(repr, flow.source_devices))}: give the request "
+                "an id, and hand the others in there under the same one"
+            )
+        result = None
+        if loaded.is_source(flow.name):
+            result = self._run(loaded, flow, arrays, request, deadline_s, on_cancel, trace, named=bool(received.id))
+        else:
+            self._relay.hand_in(flow, request, arrays)
         if result is not None and all(spec.name in result for spec in asked.form.outputs):
             return asked.form.write(request, [contents_of(result, spec) for spec in asked.form.outputs])
         reply = open_inference_grpc_pb2.ModelInferResponse(
@@ -192,8 +198,27 @@ class DataPlane:
         )
         return write_reply(Packed(reply, () if result is None else lay_out_result(result, asked.form.outputs, reply)))
 
+    def _run(
+        self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], request: str, deadline_s: float,
+        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None, *, named: bool,
+    ) -> Mapping[str, Array] | None:  # fmt: skip
+        """Run a flow whose requests begin here, or give the answer of a moment ago to a request of the client's id."""
+        elsewhere = flow.sink != loaded.device or bool(flow.sinks)
+        # What was handed in elsewhere is not known here: no two such requests are the same.
+        remembered = named and not elsewhere and not flow.sources
+        result = self._answered.get(loaded.epoch, flow.name, request, arrays) if remembered else None
+        if result is None:
+            asked = secrets.token_hex(16) if flow.sources else digest(arrays) if named and elsewhere else ""
+            result = self._source.request(
+                loaded, flow, arrays, request=request, deadline_s=deadline_s, on_cancel=on_cancel, trace=trace,
+                asked=asked,
+            )  # fmt: skip
+            if remembered and result is not None:
+                self._answered.put(loaded.epoch, flow.name, request, arrays, result)
+        return result
+
     def find(self, name: str, version: str) -> tuple[LoadedPlan, FlowSpec | SegmentSpec]:
-        """Find a flow that begins here or a segment that runs here.
+        """Find a flow whose data arise here or a segment that runs here.
 
         Parameters
         ----------
@@ -220,9 +245,9 @@ class DataPlane:
             return loaded, loaded.sessions[name].spec
         flow = loaded.flows.get(name)
         if flow is None:
-            known = sorted([*loaded.sessions, *(f for f in loaded.flows if loaded.is_source(f))])
+            known = sorted([*loaded.sessions, *(f for f in loaded.flows if loaded.inputs(f))])
             raise UnknownName(f"no model {name[:200]!r} on device {self._epochs.device!r}; known are {known}")
-        if flow.source != loaded.device:
+        if not loaded.inputs(name):
             raise UnknownName(
                 f"flow {name!r} begins on device {flow.source!r}; ask that one, this is {loaded.device!r}"
             )

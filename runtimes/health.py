@@ -1,4 +1,4 @@
-"""The standard health service: the server, every loaded plan and segment, and every flow that begins here."""
+"""The standard health service: the server, every loaded plan and segment, and every flow whose data arise here."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Health:
     def _say(self) -> None:
         ready: dict[str, bool] = {}
         for plan in self._loaded:
-            here = {name: plan.is_ready(name) for name in (*plan.sessions, *filter(plan.is_source, plan.flows))}
+            here = {name: plan.is_ready(name) for name in (*plan.sessions, *filter(plan.inputs, plan.flows))}
             here[f"plan/{plan.assignment.plan}"] = all(map(plan.is_ready, plan.sessions))
             for name, is_ready in here.items():
                 # Two plans may have a name in common.

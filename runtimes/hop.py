@@ -28,8 +28,9 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     kind
-        ``"tensors"`` carries them; ``"done"`` tells the source that the sink stored the result;
-        ``"failed"`` tells it what went wrong, and from the source that the request is given up.
+        ``"tensors"`` carries them; ``"begin"`` tells where other data arise that a request began; ``"done"`` tells the
+        source that a sink stored its outputs; ``"failed"`` tells it what went wrong, and from the source that the
+        request is given up.
     plan, epoch, flow
         What is being served.
     run
@@ -52,12 +53,13 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     not_taken
         Names of tensors of its route that will not come for this request, one a line: a condition did not hold.
     asked
-        Digest of the request's inputs, where its client gave the id and the sink keeps the result under it.
+        Digest of the request's inputs, where its client gave the id and a sink keeps the result under it; where data
+        arise on several devices, a mark that no other request has.
     protocol
         What the receiver has to understand at least; 1 for all that stands here.
     """
 
-    kind: Literal["tensors", "done", "failed"]
+    kind: Literal["tensors", "begin", "done", "failed"]
     plan: str
     epoch: int
     flow: str

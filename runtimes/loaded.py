@@ -79,10 +79,14 @@ class LoadedPlan:
             for name in self.flows
         }
         self._conditions = {name: tuple(c for c in assignment.conditions if c.flow == name) for name in self.flows}
+        self._inputs = {name: flow.inputs_at(self.device) for name, flow in self.flows.items()}
         self._arriving = {
-            name: frozenset(t for a in assignment.arrivals if a.flow == name for t in a.tensors) for name in self.flows
+            name: frozenset(t for a in assignment.arrivals if a.flow == name for t in a.tensors)
+            # What is handed in here waits for the source's word, and the word for it.
+            | (frozenset() if flow.source == self.device else frozenset(t.name for t in self._inputs[name]))
+            for name, flow in self.flows.items()
         }
-        self._outputs = {name: tuple(t.name for t in flow.outputs) for name, flow in self.flows.items()}
+        self._outputs = {name: tuple(t.name for t in f.outputs_at(self.device)) for name, f in self.flows.items()}
         self._specs = {name: self._tensors_of(flow) for name, flow in self.flows.items()}
 
     @property
@@ -104,12 +108,8 @@ class LoadedPlan:
         return self._conditions[flow]
 
     def arriving(self, flow: str) -> frozenset[str]:
-        """Names of the tensors of a flow that other devices send here."""
+        """Names of the tensors of a flow that come here after its request began: from others, or as data of here."""
         return self._arriving[flow]
-
-    def outputs(self, flow: str) -> tuple[str, ...]:
-        """Names of a flow's outputs."""
-        return self._outputs[flow]
 
     def routes(self, flow: str, after: str) -> tuple[Route, ...]:
         """Messages that leave when a segment ends or a condition is decided; after ``""``, with the flow's inputs."""
@@ -120,12 +120,16 @@ class LoadedPlan:
         return self._specs[flow]
 
     def is_source(self, flow: str) -> bool:
-        """Say whether a flow's data arise here."""
+        """Say whether a flow's requests begin here."""
         return self.flows[flow].source == self.device
 
-    def is_sink(self, flow: str) -> bool:
-        """Say whether a flow's result is needed here."""
-        return self.flows[flow].sink == self.device
+    def inputs(self, flow: str) -> tuple[TensorSpec, ...]:
+        """Give the data of a flow that arise here."""
+        return self._inputs[flow]
+
+    def outputs(self, flow: str) -> tuple[str, ...]:
+        """Names of the outputs of a flow that are needed here."""
+        return self._outputs[flow]
 
     def is_ready(self, name: str) -> bool:
         """Say whether a segment can run now; of a flow, whether all its segments here can."""
@@ -137,8 +141,5 @@ class LoadedPlan:
         specs = [place.session.spec for place in self._by_flow[flow.name]]
         tensors = {t.name: t for spec in specs for t in (*spec.inputs, *spec.outputs)}
         tensors.update((t.name, t) for c in self._conditions[flow.name] for t in (c.tests, c.carries, c.makes))
-        if flow.source == self.device:
-            tensors.update((t.name, t) for t in flow.inputs)
-        if flow.sink == self.device:
-            tensors.update((t.name, t) for t in flow.outputs)
+        tensors.update((t.name, t) for t in (*self._inputs[flow.name], *flow.outputs_at(self.device)))
         return tensors

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from runtimes.convert import lay_out, size_bytes
 from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Unreachable, WrongState, error_of_status
+from runtimes.handed_in import require_fit
 from runtimes.hop import Hop, write_hop
 from runtimes.logs import about
 from runtimes.peers import Peer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from runtimes.convert import Array
+    from runtimes.handed_in import HandedIn
     from runtimes.loaded import LoadedPlan
     from runtimes.peers import Peers
     from runtimes.processor import Processor, Timing
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from runtimes.results import ResultStore
     from runtimes.run import Run, Taken
     from runtimes.session import Session
-    from runtimes.specs import Route
+    from runtimes.specs import FlowSpec, Route
     from runtimes.trace import TraceContext
 
 _LOG = logging.getLogger(__name__)
@@ -55,17 +57,21 @@ class Relay:
         Takes note of what was measured.
     results
         Keeps results of flows that end here and began elsewhere.
+    handed_in
+        Keeps data that arise here until their request begins elsewhere.
     open_runs
         How many requests may be open.
     """
 
     def __init__(
-        self, *, processor: Processor, peers: Peers, recorder: Recorder, results: ResultStore, open_runs: int
-    ) -> None:
+        self, *, processor: Processor, peers: Peers, recorder: Recorder, results: ResultStore, handed_in: HandedIn,
+        open_runs: int,
+    ) -> None:  # fmt: skip
         self._processor = processor
         self._peers = peers
         self._recorder = recorder
         self._results = results
+        self._handed_in = handed_in
         self.runs = RunTable(open_runs, processor.stop_overdue)
 
     def receive(
@@ -79,9 +85,11 @@ class Relay:
             If it cannot be taken: the sender then tells the source.
         """
         flow = loaded.flows[hop.flow]
-        if hop.kind == "tensors":
+        if hop.kind in ("tensors", "begin"):
             if hop.deadline_s <= 0:
                 raise DeadlineExceeded("the tensors came after the deadline")
+            if hop.kind == "begin" and not loaded.inputs(flow.name):
+                raise WrongState(f"no data of flow {flow.name!r} arise on device {loaded.device!r}")
             run = self.runs.get(loaded.epoch, hop.run)
             if run is None:
                 if loaded.is_source(flow.name):
@@ -91,7 +99,11 @@ class Relay:
                     trace=trace, asked=hop.asked,
                 )  # fmt: skip
             run.spend(math.nan if hop.joules is None else hop.joules)
-            self.take(run, arrays, inline=False, not_taken=hop.tensors_not_taken)
+            if hop.kind == "begin":
+                if not run.closed and (given := self._handed_in.claim(run)) is not None:
+                    self.begin(run, given, inline=False)
+            else:
+                self.take(run, arrays, inline=False, not_taken=hop.tensors_not_taken)
             return
         if hop.kind == "failed" and not loaded.is_source(flow.name):
             self.runs.give_up(loaded.epoch, hop.run)
@@ -101,7 +113,42 @@ class Relay:
             waiting.spend(math.nan if hop.joules is None else hop.joules)
             if hop.lost:
                 self._peers.told(peer_of(loaded, hop.sender), hop.lost)
-            waiting.resolve(None if hop.kind == "done" else error_of_status(hop.status)(hop.reason))
+            if hop.kind == "done":
+                waiting.reach(hop.sender)
+            else:
+                waiting.fail(error_of_status(hop.status)(hop.reason))
+
+    def hand_in(self, flow: FlowSpec, request: str, arrays: Mapping[str, Array]) -> None:
+        """Take data of a flow that arise here, whose requests begin elsewhere; they wait for its word, or it for them.
+
+        Raises
+        ------
+        Exhausted
+            If there is no room for them.
+        """
+        for run in self._handed_in.put(flow, request, arrays):
+            try:
+                require_fit(run, flow)
+                self.begin(run, arrays, inline=False)
+            except AgentError as error:
+                self._fail(run, "", error)
+
+    def call(self, run: Run, device: str) -> None:
+        """Tell another device where data of a flow arise that a request began; returns at once."""
+
+        def acknowledged(error: AgentError | None, seconds: float) -> None:
+            if error is not None:
+                what = type(error)(f"the word to device {device!r}, where data arise: {error}")
+                self._fail(run, "", what, lost=device if isinstance(error, Unreachable) else "")
+
+        message = Packed(write_hop(_hop(run, "begin", device, "")))
+        self._peers.send(peer_of(run.loaded, device), message, max(0.001, run.remaining_s), acknowledged, run.trace)
+
+    def begin(self, run: Run, arrays: Mapping[str, Array], *, inline: bool) -> None:
+        """Let data that arise here go their way; parameters and errors as `take`."""
+        for route in run.loaded.routes(run.flow.name, ""):
+            self.send(run, route, arrays)
+        self.take(run, arrays, inline=inline)
 
     def take(self, run: Run, arrays: Mapping[str, Array], *, inline: bool, not_taken: Collection[str] = ()) -> None:
         """Take in tensors that are here, and run what they complete.
@@ -209,7 +256,7 @@ class Relay:
 
     def _complete(self, run: Run, result: Mapping[str, Array]) -> None:
         if run.loaded.is_source(run.flow.name):
-            run.resolve(result)
+            run.reach(run.loaded.device, result)
             return
         try:
             self._results.put(run.request, run.flow, result, asked=(run.loaded.epoch, run.asked))
@@ -222,7 +269,7 @@ class Relay:
         what = located(error, run.loaded.device, segment)
         self.runs.close(run)
         if run.loaded.is_source(run.flow.name):
-            run.resolve(what)
+            run.fail(what)
             return
         hop = _hop(run, "failed", run.flow.source, segment, status=what.status, reason=str(what), lost=lost)
         self._tell_source(run, hop)
@@ -259,8 +306,8 @@ class Relay:
 
 
 def _hop(
-    run: Run, kind: Literal["tensors", "done", "failed"], to: str, after: str, *, status: str = "", reason: str = "",
-    not_taken: str = "", lost: str = "",
+    run: Run, kind: Literal["tensors", "begin", "done", "failed"], to: str, after: str, *, status: str = "",
+    reason: str = "", not_taken: str = "", lost: str = "",
 ) -> Hop:  # fmt: skip
     joules = run.hand_over()
     return Hop(

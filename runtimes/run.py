@@ -35,7 +35,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     tensors
         All that is here; what such a message carries and is not among them will not come.
     result
-        The flow's result, if this is its sink and it is complete now; outputs that will not come are not in it.
+        The outputs that are needed here, if they are complete now; those that will not come are not in it.
     """
 
     ready: tuple[Ready, ...] = ()
@@ -72,7 +72,7 @@ class Run:
     trace
         The span that its work here belongs to; None where nobody traces it.
     asked
-        Digest of its inputs; ``""`` where the sink need not know it.
+        Digest of its inputs, or a mark of its own; ``""`` where no other device need know it.
     """
 
     def __init__(
@@ -97,7 +97,9 @@ class Run:
         self._undecided = list(loaded.conditions(flow.name))
         self._outstanding = set(loaded.arriving(flow.name))
         self._unfinished = len(self._unstarted) + len(self._undecided)
-        self._awaits_result = loaded.is_sink(flow.name)
+        self._awaits_result = bool(loaded.outputs(flow.name))
+        self._reached: set[str] = set()
+        self._result: Mapping[str, Array] | None = None
         self._closed = False
         self._joules = 0.0
 
@@ -192,17 +194,34 @@ class Run:
             waits = self._outstanding or self._awaits_result or waits_for_word
             return self._unfinished == 0 and not waits
 
-    def resolve(self, outcome: Mapping[str, Array] | AgentError | None) -> None:
-        """Give the source's waiting client its outcome; the first one counts. None: it is at the sink."""
+    def reach(self, sink: str, result: Mapping[str, Array] | None = None) -> None:
+        """Note, at the source, that a sink has its outputs; with the last one the waiting client gets those of here.
+
+        Parameters
+        ----------
+        sink
+            The device.
+        result
+            Its outputs, where it is this one.
+        """
+        with self._lock:
+            self._reached.add(sink)
+            self._result = self._result if result is None else result
+            if self._reached.issuperset(self.flow.sink_devices) and not self.resolved.is_set():
+                self.outcome = self._result
+                self.resolved.set()
+
+    def fail(self, error: AgentError) -> None:
+        """Give the source's waiting client an error; the first outcome counts."""
         with self._lock:
             if not self.resolved.is_set():
-                self.outcome = outcome
+                self.outcome = error
                 self.resolved.set()
 
     def abandon(self) -> None:
         """Give up what nobody waits for any more; a run that has its outcome keeps it."""
         if not self.resolved.is_set():
-            self.resolve(Failed("the client went away"))
+            self.fail(Failed("the client went away"))
 
     def close(self) -> None:
         """Let go of its tensors; nothing that arrives later is taken."""

@@ -19,6 +19,7 @@ from runtimes.control import AgentServicer
 from runtimes.dataplane import DataPlane
 from runtimes.epochs import Epochs
 from runtimes.errors import AgentError, BadCredentials
+from runtimes.handed_in import HandedIn
 from runtimes.health import Health
 from runtimes.loaded_plans import LoadedPlans
 from runtimes.metrics import Metrics
@@ -61,6 +62,10 @@ _WAITING_EXECUTIONS = 4096
 _RESULTS = 1024
 _RESULTS_BYTES = 256 << 20
 _RESULTS_KEEP_S = 600.0
+# Data that wait for their request: it begins as soon as they arise, or not at all.
+_HANDED_IN = 1024
+_HANDED_IN_BYTES = 256 << 20
+_HANDED_IN_KEEP_S = 60.0
 # What calls that were cut off have to notice it.
 _CUT_OFF_S = 0.5
 
@@ -143,8 +148,9 @@ class Agent:
         self._watch = Watch(self._peers)
         processor = Processor(self._workers, _WAITING_EXECUTIONS)
         self._relay = Relay(
-            processor=processor, peers=self._peers, recorder=recorder, results=results, open_runs=_OPEN_RUNS
-        )
+            processor=processor, peers=self._peers, recorder=recorder, results=results,
+            handed_in=HandedIn(_HANDED_IN, _HANDED_IN_BYTES, _HANDED_IN_KEEP_S), open_runs=_OPEN_RUNS,
+        )  # fmt: skip
         self._health = Health()
         opener = Opener(store=store, threads=options.threads, limits=options.limits, changed=self._health.refresh)
         epochs = Epochs(

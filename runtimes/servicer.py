@@ -56,7 +56,7 @@ class InferenceServicer:
 
     @answers
     def model_ready(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Say whether a flow begins here or a segment runs here, and can run now."""
+        """Say whether data of a flow arise here or a segment runs here, and can run now."""
         try:
             loaded, model = self._dataplane.find(request.name, request.version)
         except UnknownName:
@@ -75,7 +75,7 @@ class InferenceServicer:
         reply = oip.ModelMetadataResponse(
             name=model.name, versions=[str(loaded.epoch)], platform=getattr(model, "runtime", "placer_flow")
         )
-        _describe(reply.inputs, model.inputs)
+        _describe(reply.inputs, loaded.inputs(model.name) if model.name in loaded.flows else model.inputs)
         _describe(reply.outputs, model.outputs)
         return reply
 

@@ -66,14 +66,14 @@ class Source:
         self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float,
         on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None = None, asked: str = "",
     ) -> Mapping[str, Array] | None:  # fmt: skip
-        """Run a whole flow, here at its source, and wait for its sink.
+        """Run a whole flow, here where its requests begin, and wait for its sinks.
 
         Parameters
         ----------
         loaded, flow
             The plan and flow to follow.
         arrays
-            The flow's inputs, by name.
+            The data that arise here, by name.
         request
             The request's id.
         deadline_s
@@ -83,12 +83,14 @@ class Source:
         trace
             The request's span; None where nobody traces it.
         asked
-            Digest of the inputs, for a sink elsewhere that knows the request by an id of the client's.
+            Digest of the inputs, for a sink elsewhere that knows the request by an id of the client's; a mark of its
+            own where data arise elsewhere too.
 
         Returns
         -------
         dict or None
-            The outputs by name; None where the sink is another device, which has stored them.
+            The outputs that are needed here, by name; None where all are needed elsewhere. Other sinks have stored
+            theirs.
 
         Raises
         ------
@@ -122,9 +124,10 @@ class Source:
         try:
             if not on_cancel(run.abandon):
                 raise Failed("the client went away before its request began")
-            for route in loaded.routes(flow.name, ""):
-                self._relay.send(run, route, arrays)
-            self._relay.take(run, arrays, inline=True)
+            if flow.sources:
+                for device in flow.source_devices[1:]:
+                    self._relay.call(run, device)
+            self._relay.begin(run, arrays, inline=True)
             self._wait(run, deadline_s, backed=backed)
         finally:
             self._relay.runs.close(run)
@@ -192,17 +195,18 @@ class Source:
         tick_s = min(HEARTBEAT_S, max(0.02, deadline_s / 4))
         while not run.resolved.wait(min(tick_s, run.remaining_s)):
             if silent := self._peers.silent(others):
-                run.resolve(
-                    Unreachable(f"device {named(silent)} does not answer, while flow {flow.name!r} waits for it")
-                )
+                run.fail(Unreachable(f"device {named(silent)} does not answer, while flow {flow.name!r} waits for it"))
             elif backed and (lost := self._variants.obstacle(loaded.assignment, flow.name)):
                 words = " to ".join(map(repr, lost))
-                run.resolve(Unreachable(f"{words} is lost, while flow {flow.name!r} waits for it"))
+                run.fail(Unreachable(f"{words} is lost, while flow {flow.name!r} waits for it"))
             elif run.remaining_s <= 0:
                 unheard = self._peers.unheard(others)
-                run.resolve(
+                sinks = " and ".join(map(repr, flow.sink_devices))
+                others_data = " and ".join(map(repr, flow.source_devices[1:]))
+                run.fail(
                     DeadlineExceeded(
-                        f"flow {flow.name!r}: no result from its sink {flow.sink!r} within {deadline_s:.3g} s; "
+                        f"flow {flow.name!r}: no result from its sink {sinks} within {deadline_s:.3g} s; "
+                        + (f"were its data handed in on {others_data} under its id? " if others_data else "")
                         + (
                             f"device {named(unheard)} has not answered the last heartbeat"
                             if unheard

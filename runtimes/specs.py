@@ -244,9 +244,11 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name
         The flow's name: the model name that clients ask the source device for.
     source, sink
-        Where its data arises and where its result is needed.
+        Where its requests begin and data arise, and where outputs are needed.
+    sources, sinks
+        Where other data arise, by input, and where other outputs are needed, by output.
     devices
-        Every device that takes part, source and sink among them: whom the source watches while it waits.
+        Every device that takes part, all sources and sinks among them: whom the source watches while it waits.
     inputs, outputs
         Its tensors at both ends, as clients see them.
     deadline_s
@@ -266,6 +268,8 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     devices: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    sources: dict[str, str] = {}
+    sinks: dict[str, str] = {}
     deadline_s: float | None = None
     wait_w: float | None = None
     energy_slo_j: float | None = None
@@ -280,7 +284,10 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.energy_slo_j is not None and not 0 < self.energy_slo_j < math.inf:
             raise ValueError(f"energy_slo_j of flow {self.name!r} is {self.energy_slo_j}; it is above 0 joules")
         check_unique(f"devices of flow {self.name!r}", self.devices)
-        for role, device in (("source", self.source), ("sink", self.sink)):
+        roles = [("source", self.source), ("sink", self.sink)]
+        roles += [(f"source of {name!r}", device) for name, device in self.sources.items()]
+        roles += [(f"sink of {name!r}", device) for name, device in self.sinks.items()]
+        for role, device in roles:
             if device not in self.devices:
                 raise ValueError(
                     f"{role} {device!r} of flow {self.name!r} is not among its devices {list(self.devices)}"
@@ -291,6 +298,33 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if not tensors:
                 raise ValueError(f"flow {self.name!r} has no {what}")
             check_unique(f"{what} of flow {self.name!r}", (t.name for t in tensors))
+        for what, named, tensors, device in (
+            ("sources", self.sources, self.inputs, self.source),
+            ("sinks", self.sinks, self.outputs, self.sink),
+        ):
+            names = [t.name for t in tensors]
+            if foreign := sorted(set(named) - set(names)):
+                raise ValueError(f"{what} of flow {self.name!r} name {foreign}, which are none of {names}")
+            if all(named.get(name, device) != device for name in names):
+                raise ValueError(f"{what} of flow {self.name!r} leave nothing for {device!r}")
+
+    @property
+    def source_devices(self) -> tuple[str, ...]:
+        """Where its data arise; requests begin at the first."""
+        return tuple(dict.fromkeys([self.source, *self.sources.values()]))
+
+    @property
+    def sink_devices(self) -> tuple[str, ...]:
+        """Where its outputs are needed."""
+        return tuple(dict.fromkeys([self.sink, *self.sinks.values()]))
+
+    def inputs_at(self, device: str) -> tuple[TensorSpec, ...]:
+        """Give the data that arise on a device."""
+        return tuple(t for t in self.inputs if self.sources.get(t.name, self.source) == device)
+
+    def outputs_at(self, device: str) -> tuple[TensorSpec, ...]:
+        """Give the outputs that are needed on a device."""
+        return tuple(t for t in self.outputs if self.sinks.get(t.name, self.sink) == device)
 
 
 @lru_cache(maxsize=4096)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from placer.build import SINK, SOURCE
 from placer.deployment.agent_energy import agent_energy
 from placer.deployment.deployment import Deployment
 from placer.deployment.messages import released_by
+from placer.ends import SINK, SOURCE, sink_devices, source_devices
 from placer.errors import ProblemError, below
 from placer.models.cut import cut
 from placer.planning import read_flow
@@ -98,7 +98,7 @@ def assign(plan: Plan, graphs: Mapping[str, FlowGraph], *, epoch: int = 1, threa
             largest_bytes = max(largest_bytes, _size(part.inputs), _size(part.outputs))
         for condition in graph.conditions.values():
             conditions[flow.assignment[condition.name][0]].append(_condition_spec(flow, graph, condition))
-        spec = _flow_spec(flow, graph, energy)
+        spec = _flow_spec(plan, flow, graph, energy)
         for device in spec.devices:
             flows[device].append(spec)
         for sender, route, size in _routes(plan, flow, graph, energy):
@@ -219,16 +219,24 @@ def _condition_spec(flow: FlowPlan, graph: FlowGraph, condition: Condition) -> C
     )
 
 
-def _flow_spec(flow: FlowPlan, graph: FlowGraph, energy: FlowEnergy) -> FlowSpec:
+def _flow_spec(plan: Plan, flow: FlowPlan, graph: FlowGraph, energy: FlowEnergy) -> FlowSpec:
     source, sink = flow.assignment[SOURCE][0], flow.assignment[SINK][0]
+    (problem_flow,) = (f for f in plan.problem.flows if f.name == flow.name)
+    begins, ends = source_devices(flow, problem_flow), sink_devices(flow, problem_flow)
+    sources = {graph.wire_name(t.name): begins[t.name] for t in graph.inputs if begins[t.name] != source}
+    sinks = {graph.wire_name(t.name): ends[t.name] for t in graph.outputs if ends[t.name] != sink}
     return FlowSpec(
         name=flow.name,
         source=source,
         sink=sink,
-        devices=tuple(dict.fromkeys([source, *(s.device for s in flow.segments), sink])),
+        devices=tuple(
+            dict.fromkeys([source, *sources.values(), *(s.device for s in flow.segments), *sinks.values(), sink])
+        ),
         hops=tuple(dict.fromkeys((t.source, t.target) for t in flow.transfers)),
         inputs=_flow_specs(graph, graph.inputs),
         outputs=_flow_specs(graph, graph.outputs),
+        sources=sources,
+        sinks=sinks,
         # The plan's deadline is a promise of the profiles' hardware; how long a client waits is the client's.
         deadline_s=None,
         wait_w=energy.wait_w,

@@ -68,27 +68,27 @@ def compare(plan: Plan, flow: str, measured: Measured, rehearsal: Rehearsal | No
         that a condition ended before.
     """
     flow_plan = plan.flow(flow)
-    seconds: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
-    size: dict[tuple[str, str, str], int] = {}
+    seconds: defaultdict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    size: dict[tuple[str, str, str, str], int] = {}
     for o in measured.observations:
         if o.variant:
             # A fallback's segments have the names of the plan's, and are others.
             continue
-        key = (o.kind, o.segment, o.to)
+        key = (o.kind, o.segment, o.device, o.to)
         seconds[key].append(o.padded_s)
         size[key] = o.bytes
     rows = []
     for segment in flow_plan.segments:
-        key = ("segment", segment.name, "")
+        key = ("segment", segment.name, segment.device, "")
         if seconds[key]:
             predicted_s = rehearsal.segment_s.get(segment.name) if rehearsal else None
             rows.append(
                 _row("segment", segment.name, segment.device, segment.seconds, predicted_s, seconds[key], size[key])
             )
     for (after, source, target), planned_s in _hops(plan, flow).items():
-        key = ("hop", after, target)
+        key = ("hop", after, source, target)
         if seconds[key]:
-            predicted_s = rehearsal.hop_s.get((after, target)) if rehearsal else None
+            predicted_s = rehearsal.hop_s.get((after, source, target)) if rehearsal else None
             rows.append(
                 _row("hop", after or "inputs", f"{source} -> {target}", planned_s, predicted_s, seconds[key], size[key])
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from placer.build import SOURCE
+from placer.ends import is_source
 from placer.models.flow_graph import condition_op
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def released_by(plan: Plan, flow: str) -> dict[str, str]:
     conditions = conditions_of(plan, flow)
     (problem_flow,) = (f for f in plan.problem.flows if f.name == flow)
     return {
-        t.name: "" if t.producer == SOURCE else t.producer if t.producer in conditions else segment_of[t.producer]
+        t.name: "" if is_source(t.producer) else t.producer if t.producer in conditions else segment_of[t.producer]
         for t in problem_flow.tensors
     }
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from placer.build import is_endpoint
 from placer.deployment.messages import released_by
+from placer.ends import is_endpoint
 from placer.errors import RunError
 from placer.evaluate import evaluate_flow
 from placer.index import ProblemIndex
+from placer.schedule import begin_s, run_schedule
 from runtimes.client import AgentClient
 from runtimes.datatypes import DATATYPES
 from runtimes.errors import AgentError
@@ -45,7 +46,7 @@ class Rehearsal:
     segment_s
         By segment.
     hop_s
-        By (segment it follows or "" for the flow's inputs, receiving device): until the receiver has it.
+        By (segment it follows or "" for the flow's inputs, sender, receiving device): until the receiver has it.
     latency_s
         From the data at the source's agent to the result at the sink's.
     client_s
@@ -53,7 +54,7 @@ class Rehearsal:
     """
 
     segment_s: Mapping[str, float]
-    hop_s: Mapping[tuple[str, str], float]
+    hop_s: Mapping[tuple[str, str, str], float]
     latency_s: float
     client_s: float
 
@@ -83,8 +84,10 @@ def rehearse(plan: Plan, deployment: Deployment, addresses: Mapping[str, str], f
     problem_flow = plan.flow(flow)
     for transfer in problem_flow.transfers:
         sizes[transfer.target].append(int(transfer.bytes))
-    input_bytes = _size(spec.inputs)
+    input_bytes = _size(spec.inputs_at(spec.source))
     sizes[spec.source].append(input_bytes)
+    for device in spec.source_devices[1:]:
+        sizes[device].append(0)
     try:
         alone, called = _run_alone(deployment, addresses, segments)
         for segment in segments:
@@ -105,18 +108,22 @@ def rehearse(plan: Plan, deployment: Deployment, addresses: Mapping[str, str], f
         for device, by_size in echoes.items()
     }
     result, index = _evaluated(plan, problem_flow, alone, one_way)
-    hop_s: dict[tuple[str, str], float] = {}
+    # Other data leave when the source's word is there.
+    words = {device: one_way[device][0] for device in spec.source_devices[1:]}
+    schedule = run_schedule(index, index.flows[0], result.layout, begin_s(index, index.flows[0], words))
+    hop_s: dict[tuple[str, str, str], float] = {}
     after = released_by(plan, flow)
     for sent, requested, arrived in zip(
-        result.layout.transfers, result.schedule.transfer_request_s, result.schedule.transfer_arrival_s, strict=True
+        result.layout.transfers, schedule.transfer_request_s, schedule.transfer_arrival_s, strict=True
     ):
-        key = (after[index.flows[0].flow.tensors[sent.tensor].name], index.devices[sent.target].name)
+        tensor = index.flows[0].flow.tensors[sent.tensor].name
+        key = (after[tensor], index.devices[sent.source].name, index.devices[sent.target].name)
         hop_s[key] = max(hop_s.get(key, 0.0), arrived - requested)
-    news_s = 0.0 if spec.sink == spec.source else one_way[spec.source][0]
+    news_s = 0.0 if spec.sink_devices == (spec.source,) else one_way[spec.source][0]
     return Rehearsal(
         segment_s=alone,
         hop_s=hop_s,
-        latency_s=result.latency_s,
+        latency_s=schedule.latency_s,
         client_s=one_way[spec.source][input_bytes] + news_s,
     )
 

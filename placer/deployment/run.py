@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class Passage:
     not_taken
         Names of the outputs that were not made, because a condition of the flow did not hold for this request.
     latency_s
-        From sending the inputs to the source until the result was at its sink and the caller knew it.
+        From sending the inputs to the source until the outputs were at their sinks and the caller knew it. Data that
+        arise elsewhere were handed in there before.
     """
 
     request_id: str
@@ -88,7 +90,7 @@ def run(
         try:
             since = {device: client.status().last_sequence for device, client in clients.items()}
             for feeds in inputs:
-                passages.append(_pass(clients[spec.source], clients[spec.sink], spec, feeds, deadline_s))
+                passages.append(_pass(clients, spec, feeds, deadline_s))
                 if progress is not None:
                     progress(len(passages))
             expected = sum(_least_observations(deployment, flow, passage) for passage in passages)
@@ -98,13 +100,47 @@ def run(
     return Measured(passages=tuple(passages), observations=observed)
 
 
-def _pass(
-    source: AgentClient, sink: AgentClient, flow: FlowSpec, feeds: Mapping[str, Array], deadline_s: float
-) -> Passage:
+def hand_in(
+    clients: Mapping[str, AgentClient], flow: FlowSpec, feeds: Mapping[str, Array], deadline_s: float
+) -> tuple[str | None, dict[str, Array]]:
+    """Hand the data of a request in where they arise but on the device where it begins.
+
+    Parameters
+    ----------
+    clients
+        By device.
+    flow, feeds, deadline_s
+        The flow, all data of the request, and the time that each call has.
+
+    Returns
+    -------
+    tuple
+        The request's id, if it needs one, and the data that are left to begin it with.
+
+    Raises
+    ------
+    AgentError
+        If an agent does not take them.
+    """
+    if not flow.sources:
+        return None, dict(feeds)
+    request = secrets.token_hex(16)
+    for device in flow.source_devices[1:]:
+        given = {t.name: feeds[t.name] for t in flow.inputs_at(device)}
+        clients[device].infer(flow.name, given, deadline_s, request)
+    return request, {t.name: feeds[t.name] for t in flow.inputs_at(flow.source)}
+
+
+def _pass(clients: Mapping[str, AgentClient], flow: FlowSpec, feeds: Mapping[str, Array], deadline_s: float) -> Passage:
+    request, given = hand_in(clients, flow, feeds, deadline_s)
     started = time.perf_counter()
-    reply = source.infer(flow.name, feeds, deadline_s)
+    reply = clients[flow.source].infer(flow.name, given, deadline_s, request)
     latency_s = time.perf_counter() - started
-    outputs = sink.fetch(reply.request_id, flow.name) if reply.outputs is None else reply.outputs
+    found = dict(reply.outputs or {})
+    for device in flow.sink_devices:
+        if device != flow.source:
+            found |= clients[device].fetch(reply.request_id, flow.name)
+    outputs = {t.name: found[t.name] for t in flow.outputs if t.name in found}
     not_taken = tuple(t.name for t in flow.outputs if t.name not in outputs)
     return Passage(request_id=reply.request_id, outputs=outputs, latency_s=latency_s, not_taken=not_taken)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from placer.build import SOURCE
 from placer.deployment.deploy import ask
+from placer.ends import SOURCE
 from placer.errors import DeployError
 from runtimes.client import AgentClient
 from runtimes.errors import AgentError

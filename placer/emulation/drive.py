@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from placer.deployment.run import hand_in
 from runtimes.client import AgentClient
 from runtimes.errors import AgentError
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from runtimes.convert import Array
+    from runtimes.specs import FlowSpec
 
 _AT_ONCE = 32
 """Requests of one flow under way: as many clients as an agent lets wait."""
@@ -29,8 +32,10 @@ class Stream:
     ----------
     flow
         Its name.
-    agent
-        Where its source's agent listens.
+    spec
+        What its devices know of it.
+    agents
+        Where the agents of the devices listen on which its data arise.
     feeds
         The inputs of every request.
     rate_hz
@@ -42,7 +47,8 @@ class Stream:
     """
 
     flow: str
-    agent: str
+    spec: FlowSpec
+    agents: Mapping[str, str]
     feeds: Mapping[str, Array]
     rate_hz: float
     runs: int | None
@@ -98,7 +104,9 @@ def _act(at: float, act: Callable[[], None], ended: threading.Event) -> None:
 
 
 def _send_all(stream: Stream, began: float, duration_s: float) -> list[Attempt]:
-    with AgentClient(stream.agent) as client, ThreadPoolExecutor(_AT_ONCE if stream.rate_hz > 0 else 1) as pool:
+    with ExitStack() as stack:
+        clients = {device: stack.enter_context(AgentClient(at)) for device, at in stream.agents.items()}
+        pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE if stream.rate_hz > 0 else 1))
         sent: list[Future[Attempt]] = []
         while stream.runs is None or len(sent) < stream.runs:
             if stream.rate_hz > 0:
@@ -106,17 +114,21 @@ def _send_all(stream: Stream, began: float, duration_s: float) -> list[Attempt]:
                 time.sleep(max(0.0, began + len(sent) / stream.rate_hz - time.monotonic()))
             if time.monotonic() - began > duration_s:
                 break
-            sent.append(pool.submit(_send, client, stream, began))
+            sent.append(pool.submit(_send, clients, stream, began))
             if stream.rate_hz == 0:
                 sent[-1].result()
         return [future.result() for future in sent]
 
 
-def _send(client: AgentClient, stream: Stream, began: float) -> Attempt:
+def _send(clients: Mapping[str, AgentClient], stream: Stream, began: float) -> Attempt:
     started = time.monotonic()
     request_id, error = "", ""
     try:
-        request_id = client.infer(stream.flow, stream.feeds, stream.deadline_s).request_id
+        named, given = hand_in(clients, stream.spec, stream.feeds, stream.deadline_s)
+        # Data arise at once; a client that hands them in one after the other is no part of that.
+        started = time.monotonic()
+        source = clients[stream.spec.source]
+        request_id = source.infer(stream.flow, given, stream.deadline_s, named).request_id
     except AgentError as failure:
         error = str(failure)
     return Attempt(sent_s=started - began, seconds=time.monotonic() - started, request_id=request_id, error=error)

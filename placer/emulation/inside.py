@@ -124,7 +124,8 @@ def _stream(
     slowest_s = max(p.client_latency_s for p in predictions)
     return Stream(
         flow=flow,
-        agent=addresses[spec.source],
+        spec=spec,
+        agents={device: addresses[device] for device in spec.source_devices},
         feeds=feeds,
         rate_hz=job.plan.flow(flow).rate_hz,
         runs=job.runs,

@@ -18,7 +18,7 @@ import msgspec
 from placer.deployment.messages import released_by
 from placer.deployment.rehearse import Rehearsal
 from placer.index import ProblemIndex
-from placer.schedule import run_schedule
+from placer.schedule import begin_s, run_schedule
 from placer.segments import lay_out
 from placer.transfer_time import INITIAL_WINDOW_BYTES, Path, settled_window_bytes, stall_s, wire_bytes
 from runtimes.convert import encode, zeros
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from placer.emulation.result import PhaseName
     from placer.emulation.topology import Topology
     from placer.plan import FlowPlan, Plan
-    from placer.segments import Layout
+    from placer.segments import Layout, Transfer
     from runtimes.specs import FlowSpec, TensorSpec
 
     # Of X in bytes and the path: the window that a message finds.
@@ -121,15 +121,16 @@ class _Model:
         self.flow = self.index.flows[position]
         self.layout: Layout = lay_out(self.index, self.flow, self.index.choice_of(position, self.flow_plan.assignment))
         self.messages = _message_bytes(deployment, flow)
+        self.word_bytes = write_hop(_hop(self.spec, "done", self.spec.source, "")).ByteSize()
         self.after = released_by(plan, flow)
 
     def rehearse(self, window: Window, first_s: float) -> Rehearsal:
         """Time the flow; ``first_s`` is added to each message."""
         received_s = HOP_S * RECEIVED_FRACTION + first_s
         transfers, keys = [], []
-        whole: set[tuple[str, str]] = set()
+        whole: set[tuple[str, str, str]] = set()
         for transfer in self.layout.transfers:
-            key = self._key(transfer.tensor, transfer.target)
+            key = self._key(transfer)
             link = self.index.links[transfer.link]
             size = 0.0
             if key not in whole:
@@ -147,20 +148,23 @@ class _Model:
         layout = dataclasses.replace(self.layout, segments=segments, transfers=tuple(transfers), conversions=())
         problem = self.index.problem
         links = tuple(msgspec.structs.replace(k, latency_s=k.latency_s + received_s) for k in problem.links)
-        schedule = run_schedule(ProblemIndex(msgspec.structs.replace(problem, links=links)), self.flow, layout)
-        hop_s: dict[tuple[str, str], float] = {}
-        for key, transfer, requested, arrived in zip(
-            keys, transfers, schedule.transfer_request_s, schedule.transfer_arrival_s, strict=True
-        ):
-            source, target = (self.index.devices[d].name for d in (transfer.source, transfer.target))
+        # Other data leave when the source's word is there.
+        source = self.spec.source
+        words = {d: self._word_s(source, d, self.word_bytes) + received_s for d in self.spec.source_devices[1:]}
+        index = ProblemIndex(msgspec.structs.replace(problem, links=links))
+        schedule = run_schedule(index, self.flow, layout, begin_s(index, self.flow, words))
+        hop_s: dict[tuple[str, str, str], float] = {}
+        for key, requested, arrived in zip(keys, schedule.transfer_request_s, schedule.transfer_arrival_s, strict=True):
+            _, source, target = key
             acknowledged_s = arrived - requested + self._word_s(target, source, REPLY_BYTES) + HOP_S - received_s
             hop_s[key] = max(hop_s.get(key, 0.0), acknowledged_s + first_s)
         return Rehearsal(
             segment_s=dict(self.segment_s), hop_s=hop_s, latency_s=schedule.latency_s, client_s=self._client_s(first_s)
         )
 
-    def _key(self, tensor: int, target: int) -> tuple[str, str]:
-        return self.after[self.flow.flow.tensors[tensor].name], self.index.devices[target].name
+    def _key(self, transfer: Transfer) -> tuple[str, str, str]:
+        sender, receiver = (self.index.devices[d].name for d in (transfer.source, transfer.target))
+        return self.after[self.flow.flow.tensors[transfer.tensor].name], sender, receiver
 
     def _word_s(self, source: str, target: str, size: float) -> float:
         """Give the seconds of a message too small for any window."""
@@ -168,18 +172,20 @@ class _Model:
         return self.topology.latency_s(source, target) + wire_bytes(size) / path.bytes_per_s
 
     def _client_s(self, first_s: float) -> float:
-        inputs = sum(t.bytes or 0 for t in self.spec.inputs)
+        inputs = sum(t.bytes or 0 for t in self.spec.inputs_at(self.spec.source))
         seconds = CLIENT_S + inputs * CLIENT_S_PER_BYTE
-        if self.spec.sink != self.spec.source:
-            word = write_hop(_hop(self.spec, "done", self.spec.source, "")).ByteSize()
-            seconds += self._word_s(self.spec.sink, self.spec.source, word) + HOP_S * RECEIVED_FRACTION + first_s
+        # Any sink's word may be the last one.
+        source = self.spec.source
+        words = [self._word_s(d, source, self.word_bytes) for d in self.spec.sink_devices if d != source]
+        if words:
+            seconds += max(words) + HOP_S * RECEIVED_FRACTION + first_s
         return seconds
 
 
-def _message_bytes(deployment: Deployment, flow: str) -> dict[tuple[str, str], int]:
-    """Give the size of each message of a flow, by the segment it follows and the device it goes to."""
+def _message_bytes(deployment: Deployment, flow: str) -> dict[tuple[str, str, str], int]:
+    """Give the size of each message of a flow, by the segment it follows and the devices at its ends."""
     sizes = {}
-    for assignment in deployment.assignments.values():
+    for device, assignment in deployment.assignments.items():
         segments = [s for s in assignment.segments if s.flow == flow]
         specs = {t.name: t for s in segments for t in (*s.inputs, *s.outputs)}
         for spec in (f for f in assignment.flows if f.name == flow):
@@ -187,7 +193,7 @@ def _message_bytes(deployment: Deployment, flow: str) -> dict[tuple[str, str], i
             for route in (r for r in assignment.routes if r.flow == flow):
                 message = write_hop(_hop(spec, "tensors", route.to, route.after))
                 _fill(message, (specs[name] for name in route.tensors))
-                sizes[route.after, route.to] = message.ByteSize()
+                sizes[route.after, device, route.to] = message.ByteSize()
     return sizes
 
 

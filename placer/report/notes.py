@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from placer.build import CONDITION_MODE, is_endpoint
+from placer.build import CONDITION_MODE
+from placer.ends import SOURCE, is_endpoint, is_source
 from placer.pauses import pauses
 from placer.report.tables import FLOWS_LISTED, amount
 
@@ -40,6 +41,11 @@ def notes(plan: Plan) -> list[str]:
         found.append(
             f"Note: segments of the first {FLOWS_LISTED} of {len(plan.flows)} flows are listed; --output and --json "
             "have all."
+        )
+    if waiting := [f.name for f in plan.flows if any(is_source(op) and op != SOURCE for op in f.assignment)]:
+        found.append(
+            f"Note: data of {_listed(waiting)} that arise elsewhere than on the flow's source leave when its word is "
+            "there that a request began; that word is not in the plan's times and joules."
         )
     found += _pause_notes(plan)
     used = {name for line in plan.ledger.marginal for name in line.origin.split(", ")}

@@ -20,8 +20,10 @@ from placer.deployment.compare import compare
 from placer.deployment.deploy import deploy
 from placer.deployment.local_agents import local_agents
 from placer.deployment.run import run
+from placer.ends import is_source
 from placer.fallbacks import add_fallbacks, variant
 from placer.models.onnx_run import open_session
+from placer.plan import read_plan
 from placer.planning import plan_site
 from profiles import read_site
 from tests.e2e.desk import CHECKOUT
@@ -38,6 +40,8 @@ def test_there_is_a_test_for_every_example():
         "cascade.yaml",
         "cascade_models.py",
         "measure_and_replan.py",
+        "two_sources.yaml",
+        "watch_model.py",
     }
 
 
@@ -160,6 +164,35 @@ def test_measure_and_replan_finds_the_data_sheet_wrong(tmp_path):
     assert " W on box; saves " in after
     new = read_site(tmp_path / "site-calibrated.yaml").device("sensor").mode("cpu-fp32")
     assert new.s_per_mac.source.startswith("its data sheet, placer calibrate, ")
+
+
+def test_two_sources_feed_one_model_under_their_own_labels(tmp_path):
+    site, plan_file = EXAMPLES / "two_sources.yaml", tmp_path / "plan.json"
+    rng = np.random.default_rng(0)
+    feeds = {"picture": rng.random((1, 3, 96, 96), "f"), "sound": rng.random((1, 1, 16000), "f")}
+    np.savez(tmp_path / "hall.npz", **feeds)
+    planned = placer("plan", site, "-o", plan_file)
+    assert "data of 'watch' that arise elsewhere than on the flow's source leave when its word is there" in planned
+    ran = placer("run", plan_file, "--local", "--input", tmp_path / "hall.npz", "-o", tmp_path / "out.npz")
+    assert "mic -> box" in ran
+    plan = read_plan(plan_file)
+    assert plan.status == "optimal"
+    (flow,) = plan.problem.flows
+    barred = {t.name: set(t.not_on) for t in flow.tensors if is_source(t.producer)}
+    assert barred == {"watch/picture": {"mic", "box", "panel"}, "watch/sound": set()}
+    assert plan.flow("watch").assignment["sink on panel"][0] == "panel"
+    wanted = open_session((EXAMPLES / "watch.onnx").read_bytes(), threads=1).run(["alarm", "summary"], feeds)
+    with np.load(tmp_path / "out.npz") as found:
+        for name, value in zip(("alarm", "summary"), wanted, strict=True):
+            np.testing.assert_allclose(found[name], value, rtol=1e-5)
+
+
+def placer(*words: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "placer", *map(str, words)],
+        cwd=CHECKOUT, capture_output=True, text=True, timeout=180, check=True, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+    return " ".join(done.stdout.split())
 
 
 def test_my_device_is_used_for_what_it_may_not_give_away():

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from placer import rules
-from placer.build import SINK, SOURCE, Built, build
+from placer.build import Built, build
 from placer.costs import Cost, CostTable
+from placer.ends import SINK, SOURCE
 from placer.errors import ProblemError
 from placer.models.graph import ModelGraph, Op, Tensor
 from placer.models.join_stages import join_stages

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from placer import rules
-from placer.build import CONDITION_MODE, SINK, SOURCE, build, is_endpoint
+from placer.build import CONDITION_MODE, build
 from placer.costs import Cost, CostTable
+from placer.ends import SINK, SOURCE, is_endpoint
 from placer.errors import ProblemError
 from placer.solver.solve import solve
 from profiles import Declassify, Site, Zone

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from placer.build import SINK, SOURCE
 from placer.deployment.assign import assign, load_models
 from placer.deployment.compare import compare
 from placer.deployment.rehearse import Rehearsal
 from placer.deployment.run import Measured, Passage
+from placer.ends import SINK, SOURCE
 from placer.errors import ProblemError
 from placer.plan import Plan, decode_plan, encode_plan
 from placer.planning import build_site, plan_site, read_model

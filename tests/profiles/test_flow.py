@@ -153,3 +153,29 @@ def test_a_bound_that_is_a_whole_number_is_read_exactly() -> None:
     when = msgspec.convert({"tensor": "gate/count", "at_least": 2**53 + 1, "at_most": 2**63 - 1, "share": 1}, When)
     assert (when.at_least, when.at_most) == (2**53 + 1, 2**63 - 1)
     assert msgspec.json.decode(msgspec.json.encode(when), type=When) == when
+
+
+# --- several sources and sinks ---------------------------------------------------------------------------------------
+
+
+def test_data_and_outputs_may_have_devices_of_their_own() -> None:
+    stages = (GATE, changed(CLASSIFY, reads={"image": "frame", "sound": "sound"}))
+    found = flow(stages=stages, sources={"sound": "mic"}, labels={"sound": "public"}, sinks={"classify/y": "panel"})
+    assert (found.sources, found.sinks) == ({"sound": "mic"}, {"classify/y": "panel"})
+    assert flow(sources={"anything": "mic"}).plain, "the model's own names are not known here"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sources": {"sond": "mic"}}, r"sources.sond: no stage reads data 'sond'"),
+        ({"labels": {"sond": "public"}}, r"labels.sond: no stage reads data 'sond'"),
+        ({"sources": {"frame": "mic"}}, r"source: 'a': no data arise there, as `sources` says.*give one of mic"),
+        ({"sinks": {"y": "panel"}}, r"sinks.y: 'y' is no output of a stage; write STAGE/OUTPUT"),
+        ({"sinks": {"clasify/y": "panel"}}, r"sinks.clasify/y: .*'clasify' is no stage of the flow"),
+        ({"sinks": {"gate/score": "panel"}, "outputs": ("classify/y",)}, r"sinks.gate/score: .*not among `outputs`"),
+    ],
+)
+def test_ends_that_cannot_be_meant_are_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ProfileError, match=words):
+        flow(**{"stages": (GATE, CLASSIFY), **changes})

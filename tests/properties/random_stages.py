@@ -1,4 +1,4 @@
-"""Random flows of small stages that read each other, some on conditions, with sites to place them on."""
+"""Random flows of small stages that read each other, some on conditions, from and to several devices, with sites."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from placer.costs import CostTable
     from placer.models.flow_graph import FlowGraph
     from placer.models.graph import ModelGraph
-    from profiles import Site
+    from profiles import Flow, Site
 
 
 def random_stages(rng: random.Random) -> tuple[Site, dict[str, ModelGraph], FlowGraph, dict[str, CostTable]]:
@@ -27,7 +27,8 @@ def random_stages(rng: random.Random) -> tuple[Site, dict[str, ModelGraph], Flow
 
     Returns the site, the models by stage, their graph and their costs.
     """
-    made: dict[str, Tensor] = {"frame": Tensor.dense("frame", (rng.randint(1, 400),), "float32")}
+    data = ["frame", "sound"]
+    made: dict[str, Tensor] = {name: Tensor.dense(name, (rng.randint(1, 400),), "float32") for name in data}
     models: dict[str, ModelGraph] = {}
     stages = []
     for i in range(rng.choice([2, 2, 3])):
@@ -39,8 +40,8 @@ def random_stages(rng: random.Random) -> tuple[Site, dict[str, ModelGraph], Flow
         reads = {tensor.name: origin for tensor, origin in zip(drawn.inputs, origins, strict=True)}
         models[name] = _fed(drawn, {tensor: made[origin] for tensor, origin in reads.items()})
         when = None
-        if len(made) > 1 and rng.random() < 0.7:
-            tests = rng.choice(sorted(made.keys() - {"frame"}))
+        if len(made) > len(data) and rng.random() < 0.7:
+            tests = rng.choice(sorted(made.keys() - data))
             when = When(tensor=tests, element=0, at_least=0.5, share=rng.choice([0.1, 0.5, 1.0]))
         lowered = rng.sample(
             sorted(drawn.tensors.keys() - reads.keys()),
@@ -59,10 +60,26 @@ def random_stages(rng: random.Random) -> tuple[Site, dict[str, ModelGraph], Flow
         made |= {f"{name}/{tensor.name}": tensor for tensor in models[name].outputs}
     site = random_site(rng, models["s0"])
     rng.shuffle(stages)
-    flow = msgspec.structs.replace(site.flows[0], stages=tuple(stages))
+    flow = with_ends(rng, site, msgspec.structs.replace(site.flows[0], stages=tuple(stages)), models)
     site = msgspec.structs.replace(site, flows=(flow,))
     costs = {name: random_costs(rng, model, site) for name, model in models.items()}
     return site, models, join_stages(flow, models), costs
+
+
+def with_ends(rng: random.Random, site: Site, flow: Flow, models: Mapping[str, ModelGraph]) -> Flow:
+    """Let some data arise elsewhere, with a label of their own, and some outputs be needed elsewhere."""
+    # Near to where the others are, or few would have a plan.
+    zone = site.device(flow.source).zone
+    near = [d.name for d in site.devices if d.zone == zone or rng.random() < 0.3]
+    taken = {origin for stage in flow.stages for origin in stage.origins}
+    read = sorted(taken & {"frame", "sound"})
+    outputs = [f"{name}/{t.name}" for name, m in models.items() for t in m.outputs if f"{name}/{t.name}" not in taken]
+    return msgspec.structs.replace(
+        flow,
+        sources={"sound": rng.choice(near)} if len(read) == 2 and rng.random() < 0.7 else {},
+        labels={rng.choice(read): rng.choice(LABELS)} if rng.random() < 0.5 else {},
+        sinks={output: rng.choice(near) for output in outputs[1:] if rng.random() < 0.5},
+    )
 
 
 def random_graph_of_one_input(rng: random.Random) -> ModelGraph:

@@ -66,9 +66,13 @@ def plan(
     shape=SHAPE,
     deadline_s: float | None = None,
     conditions: tuple[tuple[str, ConditionSpec], ...] = (),
+    sources: dict[str, str] | None = None,
+    sinks: dict[str, str] | None = None,
 ) -> Deployment:
-    devices = list(dict.fromkeys([source, *(s.device for s in steps), *(d for d, _ in conditions), sink]))
-    made: dict[str, tuple[str, str]] = dict.fromkeys(inputs, ("", source))
+    sources, sinks = sources or {}, sinks or {}
+    ends = [*sources.values(), *sinks.values(), sink]
+    devices = list(dict.fromkeys([source, *(s.device for s in steps), *(d for d, _ in conditions), *ends]))
+    made: dict[str, tuple[str, str]] = {t: ("", sources.get(t, source)) for t in inputs}
     made.update((t, (s.name, s.device)) for s in steps for t in s.outputs)
     made.update((c.makes.name, (c.name, device)) for device, c in conditions)
     needed: dict[str, set[str]] = {}
@@ -76,7 +80,8 @@ def plan(
         needed.setdefault(device, set()).update({condition.tests.name, condition.carries.name})
     for step in steps:
         needed.setdefault(step.device, set()).update(step.inputs)
-    needed.setdefault(sink, set()).update(outputs)
+    for t in outputs:
+        needed.setdefault(sinks.get(t, sink), set()).add(t)
     carried: dict[tuple[str, str, str], list[str]] = {}
     for device, names in needed.items():
         for t in sorted(names):
@@ -92,6 +97,8 @@ def plan(
         deadline_s=deadline_s,
         inputs=tuple(tensor(t, shape) for t in inputs),
         outputs=tuple(tensor(t, shape) for t in outputs),
+        sources=sources,
+        sinks=sinks,
     )
     models = {s.name: operator_model(s.op, s.inputs, s.outputs, shape) for s in steps}
     assignments = {

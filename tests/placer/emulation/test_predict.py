@@ -41,7 +41,7 @@ def test_a_chain_takes_its_client_its_hops_its_segments_and_the_news_of_its_end(
     for (after, target), carried in {("inspect/0", "box"): 401408, ("inspect/1", "gpu"): 16}.items():
         source = {"box": "camera", "gpu": "box"}[target]
         path = topology.path(source, target)
-        message = model._message_bytes(deployment, flow.name)[after, target]
+        message = model._message_bytes(deployment, flow.name)[after, source, target]
         # Names, shapes and the header of the hop.
         assert carried < message < carried + 1000
         expected_s += topology.latency_s(source, target) + wire_bytes(message) / path.bytes_per_s
@@ -58,7 +58,7 @@ def test_pauses_cost_the_stalls_of_the_window_that_is_left(demo):
     topology, (_, idle) = predicted(with_rate(demo[0], 1.0), demo[1])
     assert (warm.phase, idle.phase) == ("warm", "idle")
     path = topology.path("camera", "box")
-    sent = wire_bytes(model._message_bytes(demo[1], "inspect")["inspect/0", "box"])
+    sent = wire_bytes(model._message_bytes(demo[1], "inspect")["inspect/0", "camera", "box"])
     expected_s = stall_s(sent, path, settled_window_bytes(sent, path, 1.0 - sent / path.bytes_per_s))
     assert expected_s > 0
     assert isclose(idle.client_latency_s - warm.client_latency_s, expected_s, rel_tol=1e-6)
@@ -66,6 +66,6 @@ def test_pauses_cost_the_stalls_of_the_window_that_is_left(demo):
 
 def test_an_acknowledgement_makes_a_hop_longer_than_its_arrival(demo):
     topology, (_, steady) = predicted(with_rate(demo[0], 10.0), demo[1])
-    for (_, target), seconds in steady.rehearsal.hop_s.items():
+    for (_, _, target), seconds in steady.rehearsal.hop_s.items():
         source = {"box": "camera", "gpu": "box"}[target]
         assert seconds > topology.path(source, target).round_trip_s + model.HOP_S
