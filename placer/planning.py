@@ -66,8 +66,8 @@ def read_flow(flow: Flow, directory: Path, *, progress: Callable[[str], None] | 
     Raises
     ------
     ProblemError
-        A model cannot be read, or the stages do not fit each other; the message begins with the path of the field
-        below the flow.
+        A model cannot be read, an op that is wanted reads nothing, or the stages do not fit each other; the message
+        begins with the path of the field below the flow.
     """
     graphs: dict[str, ModelGraph] = {}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -82,7 +82,22 @@ def read_flow(flow: Flow, directory: Path, *, progress: Callable[[str], None] | 
         check_reads(flow, stage, graph)
         shapes |= {stage.reads[t.name]: t.shape for t in graph.inputs if t.name in stage.reads}
         shapes |= {f"{stage.name}/{t.name}": t.shape for t in graph.outputs}
-    return join_stages(flow, graphs)
+    joined = join_stages(flow, graphs)
+    for number, stage in enumerate(flow.stages):
+        with below(f"stages[{number}].model"):
+            _refuse_unstarted(joined.stages[stage.name])
+    return joined
+
+
+def _refuse_unstarted(graph: ModelGraph) -> None:
+    """Refuse an op that reads nothing: alone in its segment, it would wait on a device that hears of no request."""
+    for op in graph.ops:
+        if not op.inputs:
+            raise ProblemError(
+                f"{graph.path}: op {op.name!r} reads nothing of the data, so nothing tells a device to run it; where "
+                f"{op.outputs[0]!r} is an output that no sink needs, say what the stage `reads` and name the others in the "
+                "flow's `outputs`"
+            )
 
 
 def build_site(

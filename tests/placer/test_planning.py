@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 import msgspec
+import onnx.parser
 import pytest
 
 from placer.deployment.assign import assign, load_models
@@ -17,7 +18,7 @@ from placer.ends import SINK, SOURCE
 from placer.errors import ProblemError
 from placer.plan import Plan, decode_plan, encode_plan
 from placer.planning import build_site, plan_site, read_model
-from profiles import Declassify, ProfileError, read_site
+from profiles import Declassify, ProfileError, Stage, read_site
 from runtimes.observation import Observation
 
 replace = msgspec.structs.replace
@@ -81,6 +82,24 @@ def test_a_model_that_no_device_computes_names_the_field_of_the_site() -> None:
     int8 = tuple(replace(d, modes=tuple(replace(m, numeric="int8") for m in d.modes)) for d in site.devices)
     with pytest.raises(ProblemError, match=r"site\.yaml: flows\[0\]\.stages\[0\]\.model: .* computes in fp32, but no"):
         build_site(replace(site, devices=int8))
+
+
+def test_an_output_that_is_a_constant_is_refused_and_can_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(
+        onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y, float[2] c) '
+            "{ c = Constant <value = float[2] {1, 2}> () y = Neg (x) }"
+        ).SerializeToString()
+    )
+    site = read_site(DEMO / "site.yaml")
+    flow = replace(site.flows[0], stages=(Stage(name="m", model=str(tmp_path / "m.onnx")),))
+    with pytest.raises(
+        ProblemError, match=r"flows\[0\]\.stages\[0\]\.model: .*m.onnx: op 'c' reads nothing .*`outputs`"
+    ):
+        build_site(replace(site, flows=(flow,)))
+    named = replace(flow, stages=(replace(flow.stages[0], reads={"x": "x"}),), outputs=("m/y",))
+    built, _ = build_site(replace(site, flows=(named,)))
+    assert [op.name for op in built.problem.flows[0].ops] == [SOURCE, "m/y", SINK]
 
 
 def test_a_missing_site_is_a_profile_error(tmp_path: Path) -> None:
