@@ -25,7 +25,7 @@ def table(rows: list[dict[str, Any]], unit: str) -> str:
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---:|" * len(rows[0])]
     for row in rows:
         cells = [
-            f"{value}" if name == "bytes" else f"{value:.2f}" if name == "ratio"
+            f"{value}" if name == "bytes" else f"{value:.2f}" if name.endswith("ratio")
             else f"{1e3 * value:.2f} ms" if unit == "s" else f"{value:.1f}"
             for name, value in row.items()
         ]  # fmt: skip

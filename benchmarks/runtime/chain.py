@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
+from benchmarks.runtime.bare import bare_chain
 from benchmarks.runtime.plans import FLOW, MAX_MESSAGE_BYTES, Step, deployment, model_of
 from benchmarks.runtime.sink import ECHO, sink_server
 from placer.deployment.deploy import deploy, next_epoch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SIZES_BYTES = (602_112, 8_388_608)
 _WARM_UP = 5
+_TIMEOUT_S = 30.0
 DEVICES = ("a", "b", "c")
 
 
@@ -73,65 +75,110 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
+def _alone(
+    steps: tuple[Step, ...], elements: dict[str, int], result: str, hops: Mapping[str, Stub]
+) -> Callable[[], None]:
+    """Give what a plan does, part by part, one after the other.
+
+    The client's message with its reply, each message to a server that executes nothing, and each execution in this
+    process. The servers take turns, as devices do: one that is asked again and again finds its memory warm.
+    """
+    plan = deployment(steps, elements, source="a", sink="a", epoch=1, result=result)
+    echo = _message(ECHO, elements["x"])
+    messages = [
+        (hops[route.to].ModelInfer, _message(FLOW, sum(elements[name] for name in route.tensors)))
+        for share in plan.assignments.values()
+        for route in share.routes
+    ]
+    tensors = {name: np.linspace(-1, 1, count, dtype=np.float32).reshape(1, -1) for name, count in elements.items()}
+    executions = [
+        (_session(model_of(step, elements)), step.outputs, {name: tensors[name] for name in step.inputs})
+        for step in steps
+    ]
+
+    def run() -> None:
+        hops["a"].ModelInfer(echo, timeout=_TIMEOUT_S)
+        for send, message in messages:
+            send(message, timeout=_TIMEOUT_S)
+        for session, outputs, inputs in executions:
+            session.run(list(outputs), inputs)
+
+    return run
+
+
+def _sinks(stack: ExitStack) -> dict[str, Stub]:
+    addresses = {device: stack.enter_context(sink_server()) for device in DEVICES}
+    return {device: _stub(stack, address) for device, address in addresses.items()}
+
+
+def _stub(stack: ExitStack, address: str) -> Stub:
+    return Stub(stack.enter_context(open_channel(address, MAX_MESSAGE_BYTES)), INFERENCE_SERVICE)
+
+
+def _asking(stub: Stub, message: Any) -> Callable[[], object]:
+    return lambda: stub.ModelInfer(message, timeout=_TIMEOUT_S)
+
+
+def _calls(calls: int, size_bytes: int) -> int:
+    return calls if size_bytes < 1 << 20 else max(2, calls // 4)
+
+
 def measure_chain(calls: int, options: tuple[str, ...]) -> list[dict[str, float]]:
     """Time a request through three agents and back to the first against its executions and hops alone.
 
     A request is a message with the tensor and its reply with another (client to a), three messages between the agents,
-    and three executions. The parts alone are the same: hops to three servers that execute nothing, in turn, since a
-    server that is asked again and again finds its memory warm, and three executions in this process.
+    and three executions. Beside it three bare servers that hand on: what of the rest is this machine's.
     """
     rows = []
     with ExitStack() as stack:
-        sinks = [stack.enter_context(sink_server()) for _ in DEVICES]
-        channels = [stack.enter_context(open_channel(address, MAX_MESSAGE_BYTES)) for address in sinks]
-        hops = [Stub(channel, INFERENCE_SERVICE) for channel in channels]
+        hops = _sinks(stack)
+        bare = _stub(stack, stack.enter_context(bare_chain(len(DEVICES), SIZES_BYTES)))
         agents = stack.enter_context(LocalAgents(DEVICES, options=options))
-        channel = stack.enter_context(open_channel(agents.addresses["a"], MAX_MESSAGE_BYTES))
-        asked = Stub(channel, INFERENCE_SERVICE).ModelInfer
+        chain = _stub(stack, agents.addresses["a"])
         for size_bytes in SIZES_BYTES:
             elements = dict.fromkeys("xpqy", size_bytes // 4)
             epoch = next_epoch(agents.addresses)
             deploy(deployment(CHAIN, elements, source="a", sink="a", epoch=epoch, result="y"), agents.addresses)
-            sessions = [_session(model_of(step, elements)) for step in CHAIN]
-            x = np.linspace(-1, 1, size_bytes // 4, dtype=np.float32).reshape(1, -1)
-            message, echo = _message(FLOW, size_bytes // 4), _message(ECHO, size_bytes // 4)
-
-            def parts(sessions: Any = sessions, x: Any = x, message: Any = message, echo: Any = echo) -> None:
-                hops[0].ModelInfer(echo, timeout=30)
-                for hop in (hops[1], hops[2], hops[0]):
-                    hop.ModelInfer(message, timeout=30)
-                for session, step in zip(sessions, CHAIN, strict=True):
-                    session.run(list(step.outputs), {step.inputs[0]: x})
-
+            message = _message(FLOW, size_bytes // 4)
             p50_s = _medians(
-                {"chain": lambda message=message: asked(message, timeout=30), "parts": parts},
-                calls if size_bytes < 1 << 20 else max(2, calls // 4),
+                {
+                    "chain": _asking(chain, message),
+                    "parts": _alone(CHAIN, elements, "y", hops),
+                    "bare": _asking(bare, message),
+                },
+                _calls(calls, size_bytes),
             )
-            rows.append({"bytes": size_bytes, **p50_s, "ratio": p50_s["chain"] / p50_s["parts"]})
+            ratios = {"ratio": p50_s["chain"] / p50_s["parts"], "bare ratio": p50_s["bare"] / p50_s["parts"]}
+            rows.append({"bytes": size_bytes, **p50_s, **ratios})
     return rows
 
 
 def measure_branch(calls: int, options: tuple[str, ...]) -> list[dict[str, float]]:
-    """Time a plan with a branch and a join on two devices against a line that sends the same bytes at once."""
+    """Time a plan with a branch and a join on two devices against a line that sends the same bytes at once.
+
+    The branch has a message and two executions more than the line; beside both times those of their parts alone.
+    """
     rows = []
-    with LocalAgents(DEVICES[:2], options=options) as one, LocalAgents(DEVICES[:2], options=options) as other:
+    with ExitStack() as stack:
+        hops = _sinks(stack)
+        ways = {"branch": BRANCH, "line": LINE}
+        agents = {name: stack.enter_context(LocalAgents(DEVICES[:2], options=options)) for name in ways}
+        stubs = {name: _stub(stack, agents[name].addresses["a"]) for name in ways}
         for size_bytes in SIZES_BYTES:
             elements = {"x": size_bytes // 4} | dict.fromkeys("lruvy", size_bytes // 8)
-            for agents, steps in ((one, BRANCH), (other, LINE)):
-                epoch = next_epoch(agents.addresses)
-                deploy(deployment(steps, elements, source="a", sink="a", epoch=epoch, result="y"), agents.addresses)
+            for name, steps in ways.items():
+                addresses = agents[name].addresses
+                epoch = next_epoch(addresses)
+                deploy(deployment(steps, elements, source="a", sink="a", epoch=epoch, result="y"), addresses)
             message = _message(FLOW, size_bytes // 4)
-            with (
-                open_channel(one.addresses["a"], MAX_MESSAGE_BYTES) as first,
-                open_channel(other.addresses["a"], MAX_MESSAGE_BYTES) as second,
-            ):
-                branch, line = (Stub(c, INFERENCE_SERVICE).ModelInfer for c in (first, second))
-                p50_s = _medians(
-                    {
-                        "branch": lambda branch=branch, message=message: branch(message, timeout=30),
-                        "line": lambda line=line, message=message: line(message, timeout=30),
-                    },
-                    calls if size_bytes < 1 << 20 else max(2, calls // 4),
-                )
-            rows.append({"bytes": size_bytes, **p50_s, "ratio": p50_s["branch"] / p50_s["line"]})
+            p50_s = _medians(
+                {name: _asking(stub, message) for name, stub in stubs.items()}
+                | {f"{name}'s parts": _alone(steps, elements, "y", hops) for name, steps in ways.items()},
+                _calls(calls, size_bytes),
+            )
+            ratios = {
+                "ratio": p50_s["branch"] / p50_s["line"],
+                "parts' ratio": p50_s["branch's parts"] / p50_s["line's parts"],
+            }
+            rows.append({"bytes": size_bytes, **p50_s, **ratios})
     return rows
