@@ -58,7 +58,9 @@ class Staged:
         # What every flow is asked with.
         self.feeds: Mapping[str, Array] = synthetic_inputs(graph.inputs, seed=0)
 
-    def time(self, rounds: int, progress: Callable[[int], None] | None = None) -> list[list[list[float]]]:
+    def time(
+        self, rounds: int, progress: Callable[[int], None] | None = None, at_least_s: float = 0.0
+    ) -> list[list[list[float]]]:
         """Run every partition once in each of some rounds, after runs that warm them up.
 
         Turn by turn: what else the machine does meanwhile disturbs all of them alike.
@@ -66,9 +68,11 @@ class Staged:
         Parameters
         ----------
         rounds
-            How many count.
+            How many count at least.
         progress
             Told the number of rounds done, those that warm up included.
+        at_least_s
+            More rounds follow until so much time has passed.
 
         Returns
         -------
@@ -82,11 +86,14 @@ class Staged:
         """
         try:
             since = self._client.status().last_sequence
-            for done in range(_WARM_UP_RUNS + rounds):
+            until = time.monotonic() + at_least_s
+            done = 0
+            while done < _WARM_UP_RUNS + rounds or time.monotonic() < until:
                 for place in range(len(self._partitions)):
                     self.run(place)
+                done += 1
                 if progress is not None:
-                    progress(done + 1)
+                    progress(done)
             observed = self._client.observations(since)
         except AgentError as error:
             raise MeasureError(f"the model's parts could not be timed: {error}") from error
@@ -99,9 +106,9 @@ class Staged:
         for observation in observed:
             if observation.epoch == self.epoch and observation.kind == "segment":
                 names[observation.segment].append(observation.seconds)
-        if any(len(runs) < _WARM_UP_RUNS + rounds for runs in names.values()):
+        if any(len(runs) < done for runs in names.values()):
             raise MeasureError("the agent forgot what it observed before it was asked; profile with fewer runs")
-        return [[runs[-rounds:] for runs in segments] for segments in seconds]
+        return [[runs[_WARM_UP_RUNS:] for runs in segments] for segments in seconds]
 
     def run(self, place: int) -> None:
         """Run one partition once.

@@ -29,6 +29,9 @@ CUTS = 10
 # On a shared machine the mean is other people's load; the 20th percentile repeats within a few percent.
 _PERCENTILE = 20
 _SEED = 1
+# Fifteen rounds of a small model are over in a fifth of a second, of which a busy machine may take all: more follow
+# until so much time for each has passed.
+_ROUND_S = 0.15
 
 
 def time_model(
@@ -48,7 +51,7 @@ def time_model(
     journal
         Where results are kept as they come.
     runs, window_s
-        Rounds of every part, and the length of each window of the meter.
+        Rounds of every part, at least, and the length of each window of the meter.
     progress
         Told in words what is being done.
 
@@ -76,7 +79,7 @@ def time_model(
             progress(f"{what}: loading part {number + 1} of {len(batches)}")
             with staged(client, model, units, [whole(len(units)), *batch], threads) as parts:
                 said = f"{what}: part {number + 1} of {len(batches)}"
-                seconds = parts.time(runs, functools.partial(_tell, progress, said))
+                seconds = parts.time(runs, functools.partial(_tell, progress, said), _ROUND_S * runs)
                 found = {"seconds": seconds, "power": None}
                 if metered:
                     progress(f"{what}: measuring power")
