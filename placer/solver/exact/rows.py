@@ -2,7 +2,7 @@
 
 A row adds joules by who spends them, expected seconds of devices and queues, accuracy cost, bytes of weights,
 and the latency. Row 0 is the objective. Charges that come once however often a thing is used (the idle power of
-a device, a link's tail) are no rows but items: the search decides them (see `placer.solver.exact.search`).
+a device, a link's tail) are no rows but items: the search decides them (see `placer.solver.exact.splits`).
 """
 
 from __future__ import annotations

@@ -1,19 +1,14 @@
 """Branches where rows cannot say everything: one-time charges, colocation, shared and largest memory, shares.
 
 Each part of the search is solved by `placer.solver.exact.node`, and what it finds is judged by the referee. Where
-the referee's value is above the part's bound, or a rule is broken, the part is split by the first of these that
-applies: an undecided item that the choice uses (pay it at once, or do without it); a memory that only the largest
-workspace exceeds (reserve that much, or do without ops that work with as much); a colocated group (one part per
-device); an op's place (keep it, or forbid it). Every split covers the part, so the least bound is the flow's; of parts
-that differ by the names of devices alone one stands for all (`placer.solver.exact.orbits`). Where the cheapest way of
-a part's bound switches on a device that costs much of what is left to prove, the part is split by it at once, before
-any way is listed.
+the referee's value is above the part's bound, or a rule is broken, the part is split by the first way that applies
+(`placer.solver.exact.splits`). Every split covers the part, so the least bound is the flow's.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,14 +18,13 @@ from placer.solver.exact.bound import Bounder
 from placer.solver.exact.measure import BlockMeter
 from placer.solver.exact.node import NodeSolver
 from placer.solver.exact.numbers import with_rows
-from placer.solver.exact.orbits import Orbits
 from placer.solver.exact.part import Part
 from placer.solver.exact.prices import Room
-from placer.solver.exact.rows import SLACK
+from placer.solver.exact.splits import Found, Splits, used_items, workspaces
 from placer.solver.exact.structure import NOWHERE, Block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from placer.evaluate import Evaluation
     from placer.index import Choice
@@ -63,19 +57,13 @@ class Search:
     _queue: list[tuple[float, int, Part, Array]] = field(default_factory=list)
     _pushed: int = 0
     _meter: BlockMeter = field(init=False)
-    _known_orbits: Orbits | None = None
+    _splits: Splits = field(init=False)
 
     def __post_init__(self) -> None:
         # The whole flow as one block: what a choice adds to every row.
         whole = Block(NOWHERE, NOWHERE, tuple(self.numbers.flow.topological), "general", (), (), False)
         self._meter = BlockMeter(self.numbers, whole)
-
-    @property
-    def _orbits(self) -> Orbits:
-        """Made when something is split, which is rare."""
-        if self._known_orbits is None:
-            self._known_orbits = Orbits(self.numbers)
-        return self._known_orbits
+        self._splits = Splits(self.numbers)
 
     @property
     def bound(self) -> float:
@@ -165,9 +153,9 @@ class Search:
             if bound >= self._enough():
                 self._close(bound)
             elif result.device is not None:
-                self._split_device(part, bound, result, result.device)
+                self._push_all(self._splits.device(part, result.device), bound, result)
             else:
-                self._split_op(part, bound, result, None)
+                self._decide_op(part, bound, result, None)
             return None
         choice = self.numbers.choice_of(np.array(result.places))
         judged = self.offer(choice)
@@ -179,11 +167,25 @@ class Search:
             if broken.any():
                 self._close(bound)
                 return broken
-        for split in (self._split_item, self._split_memory, self._split_group):
-            if split(part, bound, result, judged):
+        found = Found(result.places, judged)
+        for split in (self._splits.item, self._splits.memory, self._splits.group):
+            parts = split(part, found)
+            if parts is not None:
+                self._push_all(parts, bound, result)
                 return None
-        self._split_op(part, bound, result, (result.places, judged))
+        self._decide_op(part, bound, result, found)
         return None
+
+    def _push_all(self, parts: Sequence[Part], bound: float, result: NodeResult) -> None:
+        for part in parts:
+            self._push(bound, part, result.multipliers)
+
+    def _decide_op(self, part: Part, bound: float, result: NodeResult, found: Found | None) -> None:
+        parts = self._splits.op(part, result.split, found)
+        if parts is None:
+            self._judge_last(part)
+        else:
+            self._push_all(parts, bound, result)
 
     def _broken_rows(self, places: tuple[int, ...], judged: Evaluation) -> Flags:
         """Rows that a choice exceeds, by its exact sums."""
@@ -191,124 +193,13 @@ class Search:
         rows = self._meter.rows(NOWHERE, [places[v] for v in n.flow.topological], NOWHERE)
         if rows is None:
             return np.zeros(n.rows.count, dtype=bool)
-        devices, links = _used(n, judged)
+        devices, links = used_items(judged)
         rows = rows + sum((n.rows.idle_rows[d] for d in devices), np.zeros(n.rows.count))
         rows = rows + sum((n.rows.tail_rows[k] for k in links), np.zeros(n.rows.count))
-        for d, size in enumerate(self._workspaces(places)):
+        for d, size in enumerate(workspaces(n, places)):
             rows = rows + n.rows.weights[:, d] * size
         broken: Flags = rows > n.rows.limit
         return broken
-
-    def _split_item(self, part: Part, bound: float, result: NodeResult, judged: Evaluation) -> bool:
-        """Decide the dearest undecided item that the choice uses."""
-        n = self.numbers
-        devices, links = _used(n, judged)
-        charges = [
-            (float(n.rows.idle_rows[d, 0]), 0, d) for d in devices - part.paid_devices if n.rows.idle_rows[d].any()
-        ]
-        charges += [(float(n.rows.tail_rows[k, 0]), 1, k) for k in links - part.paid_links if n.rows.tail_rows[k].any()]
-        if not charges:
-            return False
-        _, kind, item = max(charges)
-        if kind == 0:
-            self._split_device(part, bound, result, item)
-            return True
-        allowed = part.room.links.copy()
-        allowed[item] = False
-        self._push(bound, replace(part, paid_links=part.paid_links | {item}), result.multipliers)
-        self._push(bound, replace(part, room=Room(part.room.available, allowed)), result.multipliers)
-        return True
-
-    def _split_device(self, part: Part, bound: float, result: NodeResult, device: int) -> None:
-        """Pay for a device, or do without it."""
-        n = self.numbers
-        # Who uses a device that is alike might as well use this one.
-        same = self._orbits.devices(part, device)
-        available = part.room.available & ~(np.isin(n.device_of, same)[None, :] & (n.seconds > 0))
-        self._push(bound, replace(part, paid_devices=part.paid_devices | {device}), result.multipliers)
-        self._push_within(part, bound, result, available)
-
-    def _split_memory(self, part: Part, bound: float, result: NodeResult, judged: Evaluation) -> bool:
-        """Reserve memory for the largest workspace on a device, or do without the ops that work with as much.
-
-        The row of a memory holds weights alone. If some op that works with at least w bytes is there, w bytes less
-        are left for them; the choice found does not fit in there, and the other part has none of these ops.
-        """
-        n = self.numbers
-        assert result.places is not None
-        at = np.array(result.places)
-        reserved = dict(part.workspaces)
-        for d, size in enumerate(self._workspaces(result.places)):
-            room = n.index.devices[d].memory_bytes
-            if room is None or judged.memory_bytes[d] <= room or size <= reserved.get(d, 0.0):
-                continue
-            held = float(n.rows.weights_bytes[n.device_of[at] == d].sum())
-            if held + size <= room * (1 + 2 * SLACK):
-                # Weights counted in part make it more than that: no reserve excludes this choice.
-                continue
-            spared = np.array([op.workspace_bytes >= size for op in n.flow.flow.ops])
-            available = part.room.available & ~(spared[:, None] & (n.device_of == d)[None, :])
-            kept = replace(part, workspaces=tuple((reserved | {d: size}).items()))
-            self._push(bound, kept, result.multipliers)
-            self._push_within(part, bound, result, available)
-            return True
-        return False
-
-    def _workspaces(self, places: tuple[int, ...]) -> list[float]:
-        """Bytes of the largest workspace of a choice on each device."""
-        largest = [0.0] * len(self.numbers.index.devices)
-        for op, p in zip(self.numbers.flow.flow.ops, places, strict=True):
-            d = int(self.numbers.device_of[p])
-            largest[d] = max(largest[d], op.workspace_bytes)
-        return largest
-
-    def _split_group(self, part: Part, bound: float, result: NodeResult, judged: Evaluation) -> bool:
-        """Put a torn colocated group onto each device in turn."""
-        n, flow = self.numbers, self.numbers.flow
-        assert result.places is not None
-        for group in flow.flow.colocate:
-            ops = [flow.position[name] for name in group]
-            if len({int(n.device_of[result.places[v]]) for v in ops}) > 1:
-                for d in self._orbits.first(part):
-                    available = part.room.available.copy()
-                    available[ops] &= n.device_of == d
-                    if available[ops].any(axis=1).all():
-                        self._push_within(part, bound, result, available)
-                return True
-        return False
-
-    def _split_op(
-        self, part: Part, bound: float, result: NodeResult, found: tuple[tuple[int, ...], Evaluation] | None
-    ) -> None:
-        """Decide an op's place: each in turn where prices leave it open, or one and all others; or close the part."""
-        n = self.numbers
-        freedom = part.room.available.sum(axis=1)
-        if (freedom <= 1).all():
-            self._judge_last(part)
-            return
-        here = np.arange(len(n.places))
-        if result.split is not None and (found is None or found[1].feasible):
-            for place in self._orbits.first_places(part, np.flatnonzero(part.room.available[result.split])):
-                self._push_with(part, bound, result, result.split, here == place)
-            return
-        if found is None:
-            v = int(np.argmax(freedom))
-            p = int(np.flatnonzero(part.room.available[v])[0])
-        else:
-            v = self._suspect(freedom, *found)
-            p = found[0][v]
-        self._push_with(part, bound, result, v, here == p)
-        self._push_with(part, bound, result, v, ~np.isin(here, self._orbits.places(part, p)))
-
-    def _push_with(self, part: Part, bound: float, result: NodeResult, v: int, allowed: Flags) -> None:
-        """Push the part in which op v has only the allowed places."""
-        available = part.room.available.copy()
-        available[v] &= allowed
-        self._push_within(part, bound, result, available)
-
-    def _push_within(self, part: Part, bound: float, result: NodeResult, available: Flags) -> None:
-        """Push a part with less to choose from."""
-        self._push(bound, replace(part, room=Room(available, part.room.links)), result.multipliers)
 
     def _judge_last(self, part: Part) -> None:
         """Ask the referee about the only choice that a part has left."""
@@ -318,21 +209,3 @@ class Search:
         judged = self.offer(choice)
         if judged.feasible:
             self._close(judged.objective)
-
-    def _suspect(self, freedom: Array, places: tuple[int, ...], judged: Evaluation) -> int:
-        """Pick the op whose place to decide: the largest on a device whose memory is exceeded, or the freest."""
-        n = self.numbers
-        for d, device in enumerate(n.index.devices):
-            room = device.memory_bytes
-            if room is not None and judged.memory_bytes[d] > room:
-                here = [v for v in range(n.flow.size) if freedom[v] > 1 and n.device_of[places[v]] == d]
-                if here:
-                    ops = n.flow.flow.ops
-                    return max(here, key=lambda v: ops[v].weights_bytes + ops[v].workspace_bytes)
-        return int(np.argmax(freedom))
-
-
-def _used(n: FlowNumbers, judged: Evaluation) -> tuple[set[int], set[int]]:
-    """Devices that a choice switches on and links that it uses."""
-    devices = {d for d, watts in enumerate(judged.idle_w) if watts > 0}
-    return devices, {x.link for x in judged.flows[0].layout.transfers}
