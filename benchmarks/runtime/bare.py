@@ -7,26 +7,26 @@ first one, where the client waits. Nothing else is done: no plan, no deadline, n
 from __future__ import annotations
 
 import secrets
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import numpy as np
 import onnxruntime
 
 from benchmarks.one_hop import relu_model
 from benchmarks.runtime.plans import MAX_MESSAGE_BYTES
-from runtimes.channel import open_channel, server_options
-from runtimes.malloc import keep_large_blocks
+from benchmarks.runtime.serving import listen, serve, served
+from runtimes.channel import open_channel
 from runtimes.once import Once
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import grpc
 
 _TIMEOUT_S = 30.0
 _HANDED_ON = "handed on"
@@ -82,47 +82,26 @@ def _session(size_bytes: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(relu_model(size_bytes), options, providers=["CPUExecutionProvider"])
 
 
-def serve(sizes_bytes: list[int]) -> None:
+def main(sizes_bytes: list[int]) -> None:
     """Serve until the standard input ends; prints the address, and reads the next server's."""
-    keep_large_blocks()
     ours = _Server(sizes_bytes)
-    handler = grpc.unary_unary_rpc_method_handler(
-        ours.infer, request_deserializer=oip.ModelInferRequest.FromString,
-        response_serializer=oip.ModelInferResponse.SerializeToString,
-    )  # fmt: skip
-    server = grpc.server(ThreadPoolExecutor(16), options=server_options(MAX_MESSAGE_BYTES))
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ModelInfer": handler}),)
-    )
-    print(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", flush=True)
+    server = listen(ours.infer)
     with open_channel(sys.stdin.readline().strip(), MAX_MESSAGE_BYTES) as channel:
         ours.send = Stub(channel, INFERENCE_SERVICE).ModelInfer
-        server.start()
-        sys.stdin.read()
-        server.stop(None).wait()
+        serve(server)
 
 
 @contextmanager
 def bare_chain(count: int, sizes_bytes: tuple[int, ...]) -> Iterator[str]:
     """Run that many servers in processes of their own, each handing on to the next; gives the first one's address."""
-    command = [sys.executable, "-m", "benchmarks.runtime.bare", *map(str, sizes_bytes)]
     with ExitStack() as stack:
-        inputs, addresses = [], []
-        for _ in range(count):
-            process = stack.enter_context(
-                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            )
+        started = [stack.enter_context(served("benchmarks.runtime.bare", *map(str, sizes_bytes))) for _ in range(count)]
+        for index, (process, _) in enumerate(started):
             assert process.stdin is not None
-            assert process.stdout is not None
-            inputs.append(process.stdin)
-            addresses.append(process.stdout.readline().strip())
-        for index, pipe in enumerate(inputs):
-            pipe.write(addresses[(index + 1) % count] + "\n")
-            pipe.flush()
-        yield addresses[0]
-        for pipe in inputs:
-            pipe.close()
+            process.stdin.write(started[(index + 1) % count][1] + "\n")
+            process.stdin.flush()
+        yield started[0][1]
 
 
 if __name__ == "__main__":
-    serve([int(size_bytes) for size_bytes in sys.argv[1:]])
+    main([int(size_bytes) for size_bytes in sys.argv[1:]])
