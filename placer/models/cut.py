@@ -151,6 +151,8 @@ def _onnx_part(
 ) -> Any:
     """Build the ModelProto of some ops, with a copy of every constant they need."""
     cone, initializers = nodes.constant_cone(name for place in inside for name in nodes.reads[place])
+    constants = {id(node) for node in cone}
+    inside = [place for place in inside if id(nodes.nodes[place]) not in constants]
     # Before IR 4 a constant had to be listed as an input too, which would let a caller overwrite it.
     part = onnx.ModelProto(ir_version=max(model.ir_version, 4), producer_name="placer")
     part.opset_import.extend(model.opset_import)

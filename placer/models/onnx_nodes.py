@@ -99,10 +99,12 @@ def split_nodes(path: str, model: Any) -> OnnxNodes:
     candidates = []
     for node, node_reads in order:
         known = all(name in initializers or name in constant_nodes for name in node_reads)
-        # A constant that is an output of the model has to be sent by somebody: an op without inputs.
-        if known and not _is_random(node) and not outputs & set(node.output):
+        constant = known and not _is_random(node)
+        if constant:
             constant_nodes.update((name, node) for name in node.output if name)
-        else:
+        # A constant that is an output of the model has to be sent by somebody, an op without inputs; ops that read it
+        # have it by themselves.
+        if not constant or outputs & set(node.output):
             candidates.append((node, node_reads))
 
     needed = set(outputs)

@@ -179,13 +179,15 @@ def inferred_values(model: Any, nodes: OnnxNodes, input_shapes: Mapping[str, tup
     except Exception:  # any failure here only means that the run has to answer
         result = skeleton
     declared = {value.name: value for value in (*graph.value_info, *graph.output)}
+    # An input that is returned stands among the outputs too, where it is of no type.
     inferred = {
         value.name: value
-        for values in (result.graph.input, result.graph.value_info, result.graph.output)
+        for values in (result.graph.output, result.graph.value_info, result.graph.input)
         for value in values
+        if value.type.WhichOneof("value")
     }
     # What the file itself declares helps with custom operators, but only where inference is silent.
-    return {**declared, **{name: value for name, value in inferred.items() if value.type.WhichOneof("value")}}
+    return {**declared, **inferred}
 
 
 def concrete_shape(value: Any) -> Shaped | None:

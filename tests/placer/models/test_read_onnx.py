@@ -3,6 +3,7 @@ import pytest
 
 from placer.demo_data import INPUT_NAME, INPUT_SHAPE, MODEL
 from placer.errors import ProblemError
+from placer.models.cut import cut
 from placer.models.read_onnx import read_onnx
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> g '
@@ -113,6 +114,29 @@ def test_dead_nodes_are_left_out_and_constant_outputs_stay(small):
     assert graph.ops[0].inputs == ()
     assert graph.producer("c") == graph.ops[0]
     assert [tensor.name for tensor in read_onnx(small("passed_through")).outputs] == ["y", "kept"]
+
+
+def test_ops_have_a_constant_by_themselves_that_is_an_output_too(small):
+    by_name = {op.name: op for op in read_onnx(small("constant_output")).ops}
+    assert by_name["a"].inputs == ("x",)
+    assert by_name["a"].weights_bytes == 8
+    chained = HEAD + (
+        "(float[2, 3] x) => (int64[2] s, float[3, 2] y) <int64[2] turned = {1, 0}> "
+        "{ s = Shape (x) t = Gather (s, turned) y = Reshape (x, t) }"
+    )
+    graph = read_onnx(small(chained))
+    assert {op.name: op.inputs for op in graph.ops} == {"s": (), "y": ("x",)}
+    (part,) = cut(graph, [["s", "y"]])
+    onnx.checker.check_model(onnx.load_from_string(part.blob), full_check=True)
+
+
+def test_questions_for_the_shape_of_an_input_that_is_returned_are_answered_too(small):
+    graph = read_onnx(small(HEAD + "(float[2, 3] x) => (float[A, B] x, float[6] y) "
+        "<int64[1] flat = {-1}> { s = Shape (x) n = Size (s) r = Reshape (x, flat) y = Identity (r) }"))  # fmt: skip
+    assert [op.name for op in graph.ops] == ["r", "y"]
+    graph = read_onnx(small(HEAD + "(float[2, 3] x) => (float[A, B] x, float[2, 3] y) "
+        "{ s = Shape (x) y = Reshape (x, s) }"))  # fmt: skip
+    assert [op.inputs for op in graph.ops] == [("x",)]
 
 
 def test_names_are_made_unique(small, tmp_path):
