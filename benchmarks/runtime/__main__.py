@@ -21,12 +21,12 @@ ALONE = ("--no-isolation",)
 
 
 def table(rows: list[dict[str, Any]], unit: str) -> str:
-    """Write rows as a table; times are shown in milliseconds."""
+    """Write rows as a table; seconds are shown in milliseconds."""
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---:|" * len(rows[0])]
     for row in rows:
         cells = [
-            f"{value}" if name == "bytes" else f"{value:.2f}" if name.endswith("ratio")
-            else f"{1e3 * value:.2f} ms" if unit == "s" else f"{value:.1f}"
+            f"{value}" if not isinstance(value, float)
+            else f"{1e3 * value:.2f} ms" if unit == "s" and not name.endswith("ratio") else f"{value:.2f}"
             for name, value in row.items()
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
@@ -54,7 +54,7 @@ def main() -> None:
         elif part == "branch":
             found["branch with a join beside a line of equal bytes"] = ("s", measure_branch(given.calls, ALONE))
         else:
-            found["requests per second of 8 clients"] = ("Hz", measure_others(environments, given.rounds))
+            found["requests of 8 clients"] = ("", measure_others(environments, given.rounds))
     if given.json:
         print(json.dumps({name: rows for name, (_, rows) in found.items()}))
         return

@@ -1,4 +1,9 @@
-"""Agents beside kserve's Python server and mlserver: requests per second of eight clients, in turns of one run."""
+"""Agents beside a bare server, kserve's Python server and mlserver, with eight clients, in turns of one run.
+
+Requests per second are those of servers and clients together, which share this machine's processors; what a server
+itself takes of them is its processor time per request. The clients send bytes that are made once and do not look into
+the replies, so that next to nothing of what they take is theirs to save.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +16,23 @@ import statistics
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from benchmarks.one_hop import MAX_MESSAGE_BYTES, SIZES_BYTES, bare_server, put_models, rate_hz, relu_model, request
+from benchmarks.agent_costs import processor_s
+from benchmarks.one_hop import (
+    CLIENTS,
+    MAX_MESSAGE_BYTES,
+    SIZES_BYTES,
+    bare_server,
+    put_models,
+    relu_model,
+    request,
+)
 from runtimes.channel import open_channel
 from runtimes.local import LocalAgents
 from runtimes.rpc import INFERENCE_SERVICE, Stub
@@ -31,6 +46,7 @@ ROUNDS = 4
 # Calls of each client per round; the slow server gets fewer, or it would take the run for itself.
 _CALLS = {64: 40, 602_112: 15, 8_388_608: 2}
 _SLOWER = 4
+_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 
 def _free_port() -> int:
@@ -75,8 +91,8 @@ COMMANDS = {"kserve": kserve_command, "mlserver": mlserver_command}
 
 
 @contextmanager
-def served(name: str, environment: Path) -> Iterator[str]:
-    """Run another server in its environment until it is ready for every model; gives its address."""
+def served(name: str, environment: Path) -> Iterator[tuple[str, int]]:
+    """Run another server in its environment until it is ready for every model; gives its address and process id."""
     with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as folder:
         command, port = COMMANDS[name](environment / "bin" / "python", Path(folder))
         variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -89,7 +105,7 @@ def served(name: str, environment: Path) -> Iterator[str]:
         ):  # fmt: skip
             try:
                 _await(f"127.0.0.1:{port}", process, log)
-                yield f"127.0.0.1:{port}"
+                yield f"127.0.0.1:{port}", process.pid
             finally:
                 # Its workers too: they are of its session.
                 os.killpg(process.pid, signal.SIGKILL)
@@ -113,28 +129,63 @@ def _await(address: str, process: subprocess.Popen[bytes], log: Any) -> None:
                 return
 
 
+def round_of(ask: Any, message: bytes, calls: int, process_id: int) -> tuple[float, float, float]:
+    """Let eight clients ask at once; gives requests per second, and seconds of server and clients per request."""
+
+    def client() -> None:
+        for _ in range(calls):
+            ask(message, timeout=30)
+
+    server_s, clients_s, started = processor_s(process_id), time.process_time(), time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for done in [pool.submit(client) for _ in range(CLIENTS)]:
+            done.result()
+    count = CLIENTS * calls
+    rate_hz = count / (time.perf_counter() - started)
+    return rate_hz, (processor_s(process_id) - server_s) / count, (time.process_time() - clients_s) / count
+
+
 def measure_others(environments: dict[str, Path], rounds: int) -> list[dict[str, Any]]:
-    """Count requests per second of eight clients on every server and size, in alternating rounds."""
-    rows = []
+    """Give each server's rate and processor time at every size, and their ratios to the bare server's.
+
+    All are medians of alternating rounds, ratios too: of those of one round.
+    """
+    rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        addresses = {"bare": stack.enter_context(bare_server())[0]}
-        for name, options in (("agent", ()), ("agent, one process", ("--no-isolation",))):
-            addresses[name] = stack.enter_context(LocalAgents(["bench"], options=options)).addresses["bench"]
-            put_models(addresses[name])
+        servers = {"bare": stack.enter_context(bare_server())}
+        for name, options in (("agent, one process", ("--no-isolation",)), ("agent", ())):
+            agents = stack.enter_context(LocalAgents(["bench"], options=options))
+            servers[name] = agents.addresses["bench"], agents.process("bench").pid
+            put_models(agents.addresses["bench"])
         for name, environment in environments.items():
-            addresses[name] = stack.enter_context(served(name, environment))
-        stubs = {
-            name: Stub(stack.enter_context(open_channel(address, MAX_MESSAGE_BYTES)), INFERENCE_SERVICE)
-            for name, address in addresses.items()
+            servers[name] = stack.enter_context(served(name, environment))
+        asks = {
+            name: stack.enter_context(open_channel(address, MAX_MESSAGE_BYTES)).unary_unary(_METHOD)
+            for name, (address, _) in servers.items()
         }
         for size_bytes in SIZES_BYTES:
-            found: dict[str, list[float]] = {name: [] for name in stubs}
-            for _ in range(rounds):
-                for name, stub in stubs.items():
-                    whose = name in environments
-                    message = request(_model(size_bytes) if whose else f"{_model(size_bytes)}/0", size_bytes)
-                    calls = max(1, _CALLS[size_bytes] // (_SLOWER if name == "mlserver" else 1))
-                    found[name].append(rate_hz(stub, message, calls))
-            rates_hz = {name: statistics.median(rates) for name, rates in found.items()}
-            rows.append({"bytes": size_bytes, **rates_hz})
+            messages = {
+                name: request(
+                    _model(size_bytes) if name in environments else f"{_model(size_bytes)}/0", size_bytes
+                ).SerializeToString()
+                for name in servers
+            }
+            calls = {n: max(1, _CALLS[size_bytes] // (_SLOWER if n == "mlserver" else 1)) for n in servers}
+            found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in servers}
+            for turn in range(rounds):
+                for name in sorted(servers, reverse=bool(turn % 2)):
+                    found[name].append(round_of(asks[name], messages[name], calls[name], servers[name][1]))
+            for name, measured in found.items():
+                rates_hz, server_s, clients_s = zip(*measured, strict=True)
+                beside = {
+                    f"of {other}": statistics.median(
+                        rate_hz / its_hz for rate_hz, (its_hz, _, _) in zip(rates_hz, found[other], strict=True)
+                    )
+                    for other in ("bare", *(n for n in ("kserve",) if n in found))
+                }
+                rows.append({
+                    "bytes": size_bytes, "server": name, "per second": statistics.median(rates_hz), **beside,
+                    "server ms each": 1e3 * statistics.median(server_s),
+                    "clients ms each": 1e3 * statistics.median(clients_s),
+                })  # fmt: skip
     return rows
