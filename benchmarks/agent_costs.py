@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,14 @@ def family(process_id: int) -> list[int]:
 
 
 def processor_s(process_id: int) -> float:
-    """Processor seconds of a family of processes so far, to the nanosecond."""
-    tasks = (task for each in family(process_id) for task in Path(f"/proc/{each}/task").iterdir())
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    """Processor seconds of a family of processes so far, but for threads that have ended."""
+    used_ns = 0
+    for each in family(process_id):
+        for task in Path(f"/proc/{each}/task").iterdir():
+            # A thread may end while it is asked.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                used_ns += int((task / "schedstat").read_text().split()[0])
+    return used_ns / 1e9
 
 
 def memory_bytes(process_id: int) -> int:

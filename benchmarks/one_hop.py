@@ -96,7 +96,9 @@ def serve_bare() -> None:
 def bare_server() -> Iterator[tuple[str, int]]:
     """Run ``serve_bare`` in a process of its own; gives its address and the process's id."""
     command = [sys.executable, __file__, "--serve-bare"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         yield process.stdout.readline().strip(), process.pid

@@ -61,6 +61,10 @@ class LoadedPlan:
 
     def __init__(self, assignment: Assignment, sessions: Mapping[str, Session], *, variant: str) -> None:
         self.assignment = assignment
+        self.epoch = assignment.epoch
+        """The epoch under which this plan is served."""
+        self.device = assignment.device
+        """The device that this is for."""
         self.sessions = sessions
         self.variant = variant
         self.asked: dict[bytes, Asked] = {}
@@ -88,16 +92,6 @@ class LoadedPlan:
         }
         self._outputs = {name: tuple(t.name for t in f.outputs_at(self.device)) for name, f in self.flows.items()}
         self._specs = {name: self._tensors_of(flow) for name, flow in self.flows.items()}
-
-    @property
-    def epoch(self) -> int:
-        """The epoch under which this plan is served."""
-        return self.assignment.epoch
-
-    @property
-    def device(self) -> str:
-        """The device that this is for."""
-        return self.assignment.device
 
     def segments(self, flow: str) -> tuple[Place, ...]:
         """Segments of a flow, in the file's order."""

@@ -32,7 +32,8 @@ class RunTable:
     def __init__(self, capacity: int, stop_overdue: Callable[[float], float]) -> None:
         self._capacity = capacity
         self._stop_overdue = stop_overdue
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._runs: dict[tuple[int, str], Run] = {}
         # Only the keys, of the last ones, in their order: what is still on its way to them opens nothing.
         self._given_up: dict[tuple[int, str], None] = {}
@@ -59,7 +60,7 @@ class RunTable:
         Unreachable
             If it is a new one and this device is about to end.
         """
-        with self._changed:
+        with self._lock:
             found = self._runs.get((loaded.epoch, key))
             if found is not None:
                 return found
@@ -97,7 +98,7 @@ class RunTable:
 
     def watch(self, deadline: float) -> None:
         """See to it that what is overdue at ``deadline`` is stopped then."""
-        with self._changed:
+        with self._lock:
             self._watch(deadline)
 
     def get(self, epoch: int, key: str) -> Run | None:
@@ -109,7 +110,7 @@ class RunTable:
         if run.closed:
             return
         run.close()
-        with self._changed:
+        with self._lock:
             self._runs.pop((run.loaded.epoch, run.key), None)
             if self._draining:
                 self._changed.notify_all()

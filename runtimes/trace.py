@@ -82,6 +82,8 @@ def read_trace(metadata: Iterable[tuple[str, str | bytes]]) -> TraceContext | No
             parent = str(value) if not parent else "twice"
         elif key == _STATE:
             state = f"{state},{value!s}" if state else str(value)
+    if not parent:
+        return None
     found = _PARENT.fullmatch(parent)
     if found is None:
         return None

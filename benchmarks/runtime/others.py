@@ -44,7 +44,7 @@ _SERVERS = Path(__file__).resolve().parent.parent / "servers"
 _START_TIMEOUT_S = 120.0
 ROUNDS = 4
 # Calls of each client per round; the slow server gets fewer, or it would take the run for itself.
-_CALLS = {64: 40, 602_112: 15, 8_388_608: 2}
+_CALLS = {64: 80, 602_112: 15, 8_388_608: 2}
 _SLOWER = 4
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
