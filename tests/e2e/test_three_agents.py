@@ -24,6 +24,7 @@ from placer.index import ProblemIndex
 from placer.plan import Model, decode_plan, encode_plan
 from placer.planning import build_site
 from profiles import read_site
+from runtimes.client import AgentClient
 from runtimes.local import LocalAgents
 from tests.e2e.random_models import SHAPE, random_model
 
@@ -162,7 +163,16 @@ def test_the_random_plans_are_as_odd_as_they_are_meant_to_be(tmp_path):
 def test_a_rehearsal_predicts_every_part_of_a_plan(tmp_path, addresses):
     case = random_case(tmp_path, seed=1)
     deployment, measured = pass_through(case, addresses, pictures(3))
-    found = rehearse(case.plan, deployment, addresses, "flow")
+    names = {d: [s.name for s in a.segments] for d, a in deployment.assignments.items()}
+    device = max(names, key=lambda device: len(names[device]))
+    with AgentClient(addresses[device]) as client:
+        since = client.status().last_sequence
+        found = rehearse(case.plan, deployment, addresses, "flow")
+        ran = [o.segment for o in client.observations(since) if o.kind == "segment"]
+    assert len(names[device]) > 1
+    # Turn by turn: none runs again before the others have.
+    assert ran == ran[: len(names[device])] * (len(ran) // len(names[device]))
+    assert sorted(ran[: len(names[device])]) == sorted(names[device])
     assert found.segment_s.keys() == {s.name for s in case.plan.flow("flow").segments}
     assert found.latency_s > max(found.segment_s.values())
     assert found.client_s > 0
