@@ -212,6 +212,7 @@ def solve_built(
                 inputs=dict(stage.inputs),
                 reads=dict(stage.reads),
                 when=stage.when,
+                every=stage.every,
                 outputs=tuple(output for name, output in map(split_origin, flow.outputs) if name == stage.name),
             )
             for flow in site.flows

@@ -74,6 +74,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             self._check_outputs()
             self._check_data()
         self._check_sinks()
+        self._check_every()
         stage_order(self.stages)
 
     @property
@@ -107,6 +108,23 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                         f"{where}.when.tensor: {stage.when.tensor!r} is no output of a stage; write STAGE/OUTPUT"
                     )
                 self._check_origin(f"{where}.when.tensor", stage.when.tensor, stage.name)
+
+    def _check_every(self) -> None:
+        most = max(stage.every for stage in self.stages)
+        if self.plain and most > 1:
+            raise ProfileError(
+                f"stages[0].every: {most}, but nothing else of the flow runs meanwhile: divide its rate_hz by that "
+                "instead"
+            )
+        for other, stage in enumerate(self.stages):
+            for before in self.stages[:other]:
+                low, high = sorted((before.every, stage.every))
+                if high % low:
+                    raise ProfileError(
+                        f"stages[{other}].every: {stage.every} beside {before.every} of the stage {before.name!r}: of "
+                        "two such numbers in a flow one divides the other, or how often both go on together is not "
+                        "what their shares say"
+                    )
 
     def _check_data(self) -> None:
         known = list(dict.fromkeys(o for s in self.stages for o in s.reads.values() if not split_origin(o)[0]))

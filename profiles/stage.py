@@ -71,6 +71,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         where the flow has one stage, whose inputs are the flow's data.
     when
         The condition on which the stage runs; None if it always does.
+    every
+        It takes the first of so many requests of its flow, and passes the others over; at least 1.
     declassify
         Tensors of the raw model that count as less sensitive than what they are made of.
     weights_label
@@ -82,6 +84,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     inputs: Mapping[str, tuple[int, ...]] = {}
     reads: Mapping[str, str] = {}
     when: When | None = None
+    every: int = 1
     declassify: tuple[Declassify, ...] = ()
     weights_label: str | None = None
 
@@ -91,6 +94,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for tensor, shape in self.inputs.items():
             if any(size < 1 for size in shape):
                 raise ProfileError(f"input {tensor!r} has shape {list(shape)}: every dimension is at least 1")
+        if self.every < 1:
+            raise ProfileError(f"every is {self.every}: give a whole number, at least 1, or leave it out")
         for tensor, origin in self.reads.items():
             require_name(f"what input {tensor!r} reads", origin)
 

@@ -55,6 +55,9 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     asked
         Digest of the request's inputs, where its client gave the id and a sink keeps the result under it; where data
         arise on several devices, a mark that no other request has.
+    turn
+        The request's number among those of its flow that began under the plan, from 0: what is sampled takes those that
+        its count divides.
     protocol
         What the receiver has to understand at least; 1 for all that stands here.
     """
@@ -75,10 +78,13 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     lost: str = ""
     not_taken: str = ""
     asked: str = ""
+    turn: int = 0
     protocol: int = 1
 
     def __post_init__(self) -> None:
         """Check the figure; a wrong one raises ``ValueError``, which msgspec gives its path."""
+        if self.turn < 0:
+            raise ValueError(f"turn is {self.turn}; it counts from 0")
         if self.joules is not None and not 0 <= self.joules < math.inf:
             raise ValueError(f"joules is {self.joules}; it is a number from 0 on")
 

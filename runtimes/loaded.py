@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -91,6 +92,10 @@ class LoadedPlan:
             for name, flow in self.flows.items()
         }
         self._outputs = {name: tuple(t.name for t in f.outputs_at(self.device)) for name, f in self.flows.items()}
+        sampled = [(s.flow, s.name, s.every) for s in assignment.segments if s.every > 1]
+        sampled += [(c.flow, c.name, c.every) for c in assignment.conditions if c.every > 1]
+        self._sampled = {name: [(part, every) for flow, part, every in sampled if flow == name] for name in self.flows}
+        self._turns = {name: itertools.count() for name in self.flows}
         self._specs = {name: self._tensors_of(flow) for name, flow in self.flows.items()}
 
     def segments(self, flow: str) -> tuple[Place, ...]:
@@ -112,6 +117,14 @@ class LoadedPlan:
     def specs(self, flow: str) -> Mapping[str, TensorSpec]:
         """Every tensor that a flow has on this device, by name."""
         return self._specs[flow]
+
+    def next_turn(self, flow: str) -> int:
+        """Count a request of a flow that begins here: its number, from 0."""
+        return next(self._turns[flow])
+
+    def passed_over(self, flow: str, turn: int) -> frozenset[str]:
+        """Names of the segments and conditions of a flow here that take one in so many requests, and not this one."""
+        return frozenset(part for part, every in self._sampled[flow] if turn % every)
 
     def is_source(self, flow: str) -> bool:
         """Say whether a flow's requests begin here."""

@@ -96,7 +96,7 @@ class Relay:
                     raise WrongState(f"request {hop.request!r} is no longer open at its source")
                 run = self.runs.open(
                     loaded, flow, key=hop.run, request=hop.request, deadline=time.monotonic() + hop.deadline_s,
-                    trace=trace, asked=hop.asked,
+                    trace=trace, asked=hop.asked, turn=hop.turn,
                 )  # fmt: skip
             run.spend(math.nan if hop.joules is None else hop.joules)
             if hop.kind == "begin":
@@ -228,13 +228,13 @@ class Relay:
             self._fail(run, name, error)
 
     def send(self, run: Run, route: Route, arrays: Mapping[str, Array], *, patient: bool = False) -> None:
-        """Send a route's tensors on their way; those not among ``arrays`` will not come.
+        """Send a route's tensors on their way; those not among ``arrays``, or not of this request's turn, will not.
 
         Returns at once, unless this thread is ``patient``: then it may wait for the acknowledgement.
         """
         specs = run.loaded.specs(run.flow.name)
-        coming = [name for name in route.tensors if name in arrays]
-        not_taken = "\n".join(name for name in route.tensors if name not in arrays)
+        coming = [name for name in route.tensors if name in arrays and not run.turn % route.every.get(name, 1)]
+        not_taken = "" if len(coming) == len(route.tensors) else "\n".join(n for n in route.tensors if n not in coming)
         if coming:
             # Counted before it leaves, with whom it is told to.
             run.spend(hop_joules(route))
@@ -327,6 +327,7 @@ def _hop(
         lost=lost,
         not_taken=not_taken,
         asked=run.asked,
+        turn=run.turn,
     )
 
 

@@ -73,11 +73,13 @@ class Run:
         The span that its work here belongs to; None where nobody traces it.
     asked
         Digest of its inputs, or a mark of its own; ``""`` where no other device need know it.
+    turn
+        Its number among the requests of its flow, for what takes one in so many.
     """
 
     def __init__(
         self, loaded: LoadedPlan, flow: FlowSpec, *, key: str, request: str, deadline: float, order: int,
-        trace: TraceContext | None = None, asked: str = "",
+        trace: TraceContext | None = None, asked: str = "", turn: int = 0,
     ) -> None:  # fmt: skip
         self.loaded = loaded
         self.flow = flow
@@ -87,6 +89,7 @@ class Run:
         self.order = order
         self.trace = trace
         self.asked = asked
+        self.turn = turn
         self.busy_s = 0.0
         self.resolved = Once()
         self.outcome: Mapping[str, Array] | AgentError | None = None
@@ -97,6 +100,7 @@ class Run:
         self._undecided = list(loaded.conditions(flow.name))
         self._outstanding = set(loaded.arriving(flow.name))
         self._unfinished = len(self._unstarted) + len(self._undecided)
+        self._passed_over = loaded.passed_over(flow.name, turn)
         self._awaits_result = bool(loaded.outputs(flow.name))
         self._reached: set[str] = set()
         self._result: Mapping[str, Array] | None = None
@@ -138,9 +142,9 @@ class Run:
 
     def _decide(self, have: dict[str, Array]) -> list[str]:
         """Look at every condition that can be looked at, and pass over what waits for tensors that will not come."""
-        gone = self._not_taken
+        gone, passed_over = self._not_taken, self._passed_over
         released: list[str] = []
-        if not self._undecided and not gone:
+        if not self._undecided and not gone and not passed_over:
             return released
         count = -1
         # What one lets go on, or not, another may be waiting for.
@@ -148,7 +152,7 @@ class Run:
             count = len(released)
             for condition in tuple(self._undecided):
                 tests, carries = condition.tests.name, condition.carries.name
-                if tests in gone or carries in gone:
+                if tests in gone or carries in gone or condition.name in passed_over:
                     gone.add(condition.makes.name)
                 elif tests in have and carries in have:
                     if condition.holds(have[tests].reshape(-1)[condition.element]):
@@ -161,7 +165,7 @@ class Run:
                 released.append(condition.name)
             for place in tuple(self._unstarted):
                 spec = place.session.spec
-                if not gone.isdisjoint(place.inputs):
+                if spec.name in passed_over or not gone.isdisjoint(place.inputs):
                     gone.update(t.name for t in spec.outputs)
                     self._unstarted.remove(place)
                     released.append(spec.name)

@@ -49,7 +49,7 @@ class RunTable:
 
     def open(
         self, loaded: LoadedPlan, flow: FlowSpec, *, key: str, request: str, deadline: float,
-        trace: TraceContext | None = None, asked: str = "",
+        trace: TraceContext | None = None, asked: str = "", turn: int = 0,
     ) -> Run:  # fmt: skip
         """Find a run, or open it; one that was given up is given back closed.
 
@@ -73,8 +73,9 @@ class RunTable:
                 raise Exhausted(f"{self._capacity} requests are open on device {loaded.device!r}; try later")
             self._opened += 1
             run = Run(
-                loaded, flow, key=key, request=request, deadline=deadline, order=self._opened, trace=trace, asked=asked
-            )
+                loaded, flow, key=key, request=request, deadline=deadline, order=self._opened, trace=trace, asked=asked,
+                turn=turn,
+            )  # fmt: skip
             self._runs[loaded.epoch, key] = run
             self._watch(deadline)
             return run

@@ -101,12 +101,13 @@ class Source:
         tried: set[str] = set()
         backed = bool(loaded.assignment.fallbacks)
         with self._places:
+            turn = loaded.next_turn(flow.name)
             while True:
                 variant = self._variants.choose(loaded, flow.name, tried)
                 flow = variant.flows[flow.name]
                 try:
                     return self._attempt(
-                        variant, flow, arrays, request, deadline, on_cancel, trace, asked, backed=backed
+                        variant, flow, arrays, request, deadline, on_cancel, trace, asked, turn, backed=backed
                     )
                 except (Unreachable, WrongState) as error:
                     # Inference changes nothing, so another way may be tried; the client hears of one end only.
@@ -116,11 +117,14 @@ class Source:
 
     def _attempt(
         self, loaded: LoadedPlan, flow: FlowSpec, arrays: Mapping[str, Array], request: str, deadline: float,
-        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None, asked: str, *, backed: bool,
+        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None, asked: str, turn: int, *,
+        backed: bool,
     ) -> Mapping[str, Array] | None:  # fmt: skip
         deadline_s = deadline - time.monotonic()
         key = f"{self._born}{next(self._passages)}"
-        run = self._relay.runs.open(loaded, flow, key=key, request=request, deadline=deadline, trace=trace, asked=asked)
+        run = self._relay.runs.open(
+            loaded, flow, key=key, request=request, deadline=deadline, trace=trace, asked=asked, turn=turn
+        )
         try:
             if not on_cancel(run.abandon):
                 raise Failed("the client went away before its request began")

@@ -86,6 +86,8 @@ class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Every execution is stretched to at least this time, so that a fast machine stands in for a slow one.
     power_w
         Watts above idle while it executes, as planned; None where the plan does not tell them.
+    every
+        It takes the first of so many requests and passes the others over.
     """
 
     name: str
@@ -98,6 +100,7 @@ class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     threads: int
     pad_to_s: float | None = None
     power_w: float | None = None
+    every: int = 1
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -111,6 +114,7 @@ class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if self.pad_to_s is not None and not 0 <= self.pad_to_s <= 3600:
             raise ValueError(f"pad_to_s is {self.pad_to_s}; it is from 0 to 3600 seconds")
         check_figure("power_w", self.power_w)
+        check_every(f"segment {self.name!r}", self.every)
         for what, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
             if not tensors:
                 raise ValueError(f"segment {self.name!r} has no {what}")
@@ -135,6 +139,8 @@ class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         The bounds, both inclusive; at least one of them. NaN is outside.
     carries, makes
         The tensor that goes on, and what it is called from then on.
+    every
+        It looks at the first of so many requests and lets nothing of the others go on.
     """
 
     name: str
@@ -145,10 +151,12 @@ class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     at_most: int | float | None = None
     carries: TensorSpec
     makes: TensorSpec
+    every: int = 1
 
     def __post_init__(self) -> None:
         """Check the fields."""
         check_name("name", self.name)
+        check_every(f"condition {self.name!r}", self.every)
         if self.tests.dtype in ("BYTES", "BF16"):
             raise ValueError(f"condition {self.name!r} tests a tensor of {self.tests.dtype}, which has no numbers here")
         if not 0 <= self.element < self.tests.elements:
@@ -199,6 +207,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Names of the tensors that it carries.
     energy_j
         Joules of sending it, at both ends and between, as planned; None where the plan does not tell them.
+    every
+        By tensor that goes with the first of so many requests only: with the others it is named as not taken.
     """
 
     flow: str
@@ -206,6 +216,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     to: str
     tensors: tuple[str, ...]
     energy_j: float | None = None
+    every: dict[str, int] = {}
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -213,6 +224,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError(f"route of flow {self.flow!r} to {self.to!r} carries no tensors")
         check_unique(f"tensors of the route to {self.to!r}", self.tensors)
         check_figure("energy_j", self.energy_j)
+        for name, every in self.every.items():
+            check_every(f"tensor {name!r} of the route to {self.to!r}", every)
+            if name not in self.tensors:
+                raise ValueError(f"every of the route to {self.to!r} names {name!r}, which it does not carry")
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -344,6 +359,12 @@ def check_figure(field: str, value: float | None) -> None:
     """Refuse a figure that is negative or not finite; raises ``ValueError`` with the field."""
     if value is not None and not 0 <= value < math.inf:
         raise ValueError(f"{field} is {value}; it is a number from 0 on")
+
+
+def check_every(what: str, every: int) -> None:
+    """Refuse a count below 1; raises ``ValueError`` with whose it is."""
+    if every < 1:
+        raise ValueError(f"{what}: every is {every}; it is a whole number from 1 on")
 
 
 def check_unique(what: str, names: Iterable[str]) -> None:

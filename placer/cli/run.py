@@ -99,7 +99,7 @@ def run_command(
         for key, value in results.items():
             terminal.show(f"{key}: {value.dtype} {list(value.shape)}" + (f", written to {output}" if output else ""))
         for key in not_taken:
-            terminal.show(f"{key}: not taken, a condition of the flow did not hold")
+            terminal.show(f"{key}: not taken: a condition of the flow did not hold, or it was not its turn")
 
 
 def _way(

@@ -93,6 +93,7 @@ def assign(plan: Plan, graphs: Mapping[str, FlowGraph], *, epoch: int = 1, threa
                     outputs=_specs(graph, part.outputs, stage),
                     threads=_threads(plan, segment, threads),
                     power_w=power_w[segment.name],
+                    every=graph.every[stage],
                 )
             )
             largest_bytes = max(largest_bytes, _size(part.inputs), _size(part.outputs))
@@ -137,7 +138,9 @@ def _threads(plan: Plan, segment: Segment, otherwise: int) -> int:
 
 def _load(plan: Plan, flow: str) -> FlowGraph:
     models = [model for model in plan.models if model.flow == flow]
-    stages = tuple(Stage(name=m.stage, model=m.path, inputs=m.inputs, reads=m.reads, when=m.when) for m in models)
+    stages = tuple(
+        Stage(name=m.stage, model=m.path, inputs=m.inputs, reads=m.reads, when=m.when, every=m.every) for m in models
+    )
     wanted = plan.flow(flow)
     written = Flow(
         name=flow,
@@ -216,6 +219,7 @@ def _condition_spec(flow: FlowPlan, graph: FlowGraph, condition: Condition) -> C
         at_most=condition.when.at_most,
         carries=carries,
         makes=makes,
+        every=graph.every[graph.stage_of[condition.name]],
     )
 
 
@@ -247,16 +251,27 @@ def _flow_spec(plan: Plan, flow: FlowPlan, graph: FlowGraph, energy: FlowEnergy)
 def _routes(plan: Plan, flow: FlowPlan, graph: FlowGraph, energy: FlowEnergy) -> list[tuple[str, Route, int]]:
     """One message per producing segment and receiving device, with all the tensors that go there, and its bytes."""
     after = released_by(plan, flow.name)
+    (problem_flow,) = (f for f in plan.problem.flows if f.name == flow.name)
+    readers = {t.name: t.consumers for t in problem_flow.tensors}
     grouped: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     joules: defaultdict[tuple[str, str, str], float] = defaultdict(float)
     for transfer, transfer_j in zip(flow.transfers, energy.transfer_j, strict=True):
         key = (transfer.source, after[transfer.tensor], transfer.target)
         grouped[key].append(transfer.tensor)
         joules[key] += transfer_j
+    at = {op: device for op, (device, _) in flow.assignment.items()}
     found = []
     for key, tensors in grouped.items():
         sender, segment, target = key
         names = tuple(graph.wire_name(t) for t in tensors)
-        route = Route(flow=flow.name, after=segment, to=target, tensors=names, energy_j=joules[key])
+        # Once in so many requests, as the one there that takes it most often does; a sink takes what there is.
+        wanted = [
+            min(graph.every[graph.stage_of[c]] if c in graph.stage_of else 1 for c in readers[t] if at[c] == target)
+            for t in tensors
+        ]
+        route = Route(
+            flow=flow.name, after=segment, to=target, tensors=names, energy_j=joules[key],
+            every={name: every for name, every in zip(names, wanted, strict=True) if every > 1},
+        )  # fmt: skip
         found.append((sender, route, _size([graph.tensors[t] for t in tensors])))
     return found

@@ -102,9 +102,9 @@ def compare(plan: Plan, flow: str, measured: Measured, rehearsal: Rehearsal | No
 
 
 def _by_way(plan: Plan, flow: str, measured: Measured) -> tuple[list[float], list[float]]:
-    """Part the latencies of requests that went all the way from those of requests that a condition ended before."""
+    """Part the latencies of requests that went all the way from those that ended before, by a condition or sampling."""
     conditions = conditions_of(plan, flow)
-    if not conditions:
+    if not conditions and all(model.every == 1 for model in plan.models if model.flow == flow):
         return [p.latency_s for p in measured.passages], []
     sessions = {s.name for s in plan.flow(flow).segments if not conditions.issuperset(s.ops)}
     ran: defaultdict[str, set[str]] = defaultdict(set)

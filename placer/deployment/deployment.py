@@ -96,11 +96,11 @@ class Deployment:
         return flows[name]
 
     def conditional(self, flow: str) -> frozenset[str]:
-        """Names of a flow's tensors that are made only where its conditions hold."""
+        """Names of a flow's tensors that are not made for every request: where conditions hold, or once in so many."""
         shares = self.assignments.values()
         conditions = [c for a in shares for c in a.conditions if c.flow == flow]
         segments = [s for a in shares for s in a.segments if s.flow == flow]
-        found = {c.makes.name for c in conditions}
+        found = {c.makes.name for c in conditions} | {t.name for s in segments if s.every > 1 for t in s.outputs}
         steps = [({t.name for t in s.inputs}, {t.name for t in s.outputs}) for s in segments]
         size = -1
         while size < len(found):

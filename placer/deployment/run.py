@@ -150,9 +150,9 @@ def _least_observations(deployment: Deployment, flow: str, passage: Passage) -> 
     seldom = set(deployment.conditional(flow)) if passage.not_taken else set()
     assignments = deployment.assignments.values()
     segments = [s.outputs for assignment in assignments for s in assignment.segments if s.flow == flow]
-    carried = [r.tensors for assignment in assignments for r in assignment.routes if r.flow == flow]
+    carried = [r for assignment in assignments for r in assignment.routes if r.flow == flow]
     return sum(not {t.name for t in made} <= seldom for made in segments) + sum(
-        not set(tensors) <= seldom for tensors in carried
+        not passage.not_taken or not set(route.tensors) <= seldom | route.every.keys() for route in carried
     )
 
 

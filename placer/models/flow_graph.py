@@ -71,6 +71,8 @@ class FlowGraph:
         By op.
     origins
         The tensor that an input of a stage's model reads, by stage and input.
+    every
+        By stage: it takes the first of so many requests.
     """
 
     flow: str
@@ -85,11 +87,12 @@ class FlowGraph:
     made: Mapping[str, float]
     conditions: Mapping[str, Condition]
     origins: Mapping[tuple[str, str], str]
+    every: Mapping[str, int]
     _producer: Mapping[str, Op] = field(init=False, repr=False, compare=False)
     _consumers: Mapping[str, tuple[Op, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("stages", "tensors", "stage_of", "share", "made", "conditions", "origins"):
+        for name in ("stages", "tensors", "stage_of", "share", "made", "conditions", "origins", "every"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         producer: dict[str, Op] = {}
         consumers: dict[str, list[Op]] = {}

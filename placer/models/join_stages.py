@@ -109,6 +109,8 @@ class _Joining:
         self.stage_of: dict[str, str] = {}
         self.share: dict[str, float] = {}
         self.made: dict[str, float] = {}
+        # The part of it that comes of sampling: a tensor is made at most once in so many requests.
+        self.sampled: dict[str, int] = {}
         self.conditions: dict[str, Condition] = {}
         self.origins: dict[tuple[str, str], str] = {}
 
@@ -129,6 +131,7 @@ class _Joining:
             made=self.made,
             conditions=self.conditions,
             origins=self.origins,
+            every={stage.name: stage.every for stage in self.flow.stages},
         )
 
     def _where(self, stage: Stage, step: str) -> str:
@@ -140,6 +143,11 @@ class _Joining:
         twice = [origin for i, origin in enumerate(read.values()) if origin in list(read.values())[:i]]
         if twice:
             raise ProblemError(f"{self._where(stage, 'reads')}: {twice[0]!r} is read by two inputs of one model")
+        if stage.every > 1 and (passed := [t.name for t in graph.outputs if t.name in read]):
+            raise ProblemError(
+                f"{self._where(stage, 'every')}: {graph.path} hands its input {passed[0]!r} on as an output unchanged, "
+                "so that others would have it with every request; put an op between"
+            )
         if stage.when is not None:
             tests = self._tested(stage, stage.when)
             read = {name: self._carried(stage, stage.when, tests, name, origin) for name, origin in read.items()}
@@ -168,12 +176,24 @@ class _Joining:
         self.stage_of[op.name] = stage.name
         self.ops.append(op)
         # Of an op that reads nothing: it runs within a segment, whose other ops read something of its stage.
-        arriving = [self.made[t] for t in op.inputs] or [self.made[origin] for origin in self._read_by(stage)]
+        read = [self._taken(stage, t) for t in op.inputs or self._read_by(stage)]
+        arriving = [share for share, _ in read]
         # What comes more often than the rest is sent as often: agents do not know what the other end waits for.
         self.share[op.name] = max(arriving)
         # Where one of the inputs implies the others, the smallest is exact; else an upper bound.
-        made = min(arriving) * (stage.when.share if stage.when is not None and op.name in self.conditions else 1.0)
+        made, sampled = min(read)
+        made *= stage.when.share if stage.when is not None and op.name in self.conditions else 1.0
         self.made.update(dict.fromkeys(op.outputs, made))
+        self.sampled.update(dict.fromkeys(op.outputs, sampled))
+
+    def _taken(self, stage: Stage, tensor: str) -> tuple[float, int]:
+        """Give the share of requests for which a stage takes a tensor in, and once in how many it does so at most.
+
+        Of the two samplings one divides the other, so that the rarer one's requests are the other's too.
+        """
+        sampled = self.sampled.get(tensor, 1)
+        rarest = max(sampled, stage.every)
+        return self.made[tensor] * sampled / rarest, rarest
 
     def _read_by(self, stage: Stage) -> list[str]:
         return [origin for (reader, _), origin in self.origins.items() if reader == stage.name]

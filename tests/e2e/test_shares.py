@@ -99,7 +99,7 @@ def counts(
     models = tuple(
         Model(
             flow=flow.name, stage=s.name, path=str(folder / s.model),
-            sha256=graphs[flow.name].stages[s.name].sha256, reads=dict(s.reads), when=s.when,
+            sha256=graphs[flow.name].stages[s.name].sha256, reads=dict(s.reads), when=s.when, every=s.every,
             outputs=tuple(o.partition("/")[2] for o in outputs if o.partition("/")[0] == s.name),
         )
         for s in stages
@@ -163,3 +163,13 @@ def test_what_is_made_for_every_request_and_joined_with_seldom_data_is_charged_a
     (made,) = (pair for name, pair in found.items() if name.startswith("cloud after") and name.endswith("to box"))
     assert made == (REQUESTS * 8,) * 2
     assert (REQUESTS, 2) in found.values(), "only the join itself is charged too high"
+
+
+@pytest.mark.parametrize("deep", ["camera", "box", "cloud"])
+def test_what_is_sampled_is_charged_as_often_as_it_is_sent_and_run(tmp_path, addresses, deep):
+    stage = Stage(name="deep", model="net.onnx", reads={"x": "frame"}, every=4)
+    found = counts(tmp_path, addresses, (stage,), {**CASCADE, "deep": deep})
+    assert all(charged == counted for charged, counted in found.values()), found
+    assert (2, 2) in found.values(), "the sampled segment, and the one behind the condition"
+    if deep == "cloud":
+        assert found["camera after '' to cloud"] == (2 * small.SIZE,) * 2

@@ -81,7 +81,8 @@ def random_stages(folder: Path, rng: np.random.Generator) -> tuple[Stage, ...]:
             when = When(tensor=tests, element=int(rng.integers(NUMBERS)), share=0.5, **bound)
         stages.append(Stage(name=f"s{i}", model=file, reads={taken: str(rng.choice(made[-4:]))}, when=when))
         made += [f"s{i}/{output}" for output in outputs]
-    return tuple(stages[i] for i in rng.permutation(len(stages)))
+    every = rng.choice([1, 1, 1, 2, 4], len(stages))
+    return tuple(replace(stages[i], every=int(every[i])) for i in rng.permutation(len(stages)))
 
 
 def random_case(folder: Path, seed: int) -> Case:
@@ -110,7 +111,7 @@ def random_case(folder: Path, seed: int) -> Case:
     models = tuple(
         Model(
             flow=flow.name, stage=s.name, path=str(folder / s.model),
-            sha256=graphs[flow.name].stages[s.name].sha256, reads=dict(s.reads), when=s.when,
+            sha256=graphs[flow.name].stages[s.name].sha256, reads=dict(s.reads), when=s.when, every=s.every,
             outputs=tuple(o.partition("/")[2] for o in flow.outputs if o.partition("/")[0] == s.name),
         )
         for s in stages
@@ -125,12 +126,12 @@ def outputs_of(folder: Path, stage: Stage) -> list[str]:
     return ["doubled", "tripled"]
 
 
-def whole(case: Case, frame: np.ndarray) -> dict[str, np.ndarray]:
-    """Run the whole models one after the other, each if its condition holds and what it reads is there."""
+def whole(case: Case, frame: np.ndarray, turn: int) -> dict[str, np.ndarray]:
+    """Run the whole models one after the other, each if it is its turn, its condition holds, and it has its input."""
     values = {"frame": frame}
     for stage in stage_order(case.flow.stages):
         ((name, origin),) = stage.reads.items()
-        if origin not in values:
+        if origin not in values or turn % stage.every:
             continue
         if stage.when is not None:
             tested = values.get(stage.when.tensor)
@@ -174,8 +175,8 @@ def test_any_plan_of_any_stages_gives_what_the_models_give_one_after_the_other(t
     deployment, measured = pass_through(case, addresses)
     asked = [t.name for t in deployment.flow("flow").outputs]
     assert not case.flow.outputs or set(asked) == set(case.flow.outputs)
-    for feed, passage in zip(frames(), measured.passages, strict=True):
-        wanted = {name: value for name, value in whole(case, feed["frame"]).items() if name in asked}
+    for turn, (feed, passage) in enumerate(zip(frames(), measured.passages, strict=True)):
+        wanted = {name: value for name, value in whole(case, feed["frame"], turn).items() if name in asked}
         assert set(passage.outputs) == set(wanted)
         assert set(passage.not_taken) == set(asked) - set(wanted)
         for name, value in wanted.items():
@@ -189,7 +190,7 @@ def test_any_plan_of_any_stages_gives_what_the_models_give_one_after_the_other(t
 
 
 def test_the_random_flows_are_as_odd_as_they_are_meant_to_be(tmp_path):
-    odd = dict.fromkeys(["conditions", "alone", "mixed", "chained", "partly taken", "with what it tests"], 0)
+    odd = dict.fromkeys(["conditions", "sampled", "alone", "mixed", "chained", "partly taken", "with what it tests"], 0)
     for seed in SEEDS:
         folder = tmp_path / str(seed)
         folder.mkdir()
@@ -197,6 +198,7 @@ def test_the_random_flows_are_as_odd_as_they_are_meant_to_be(tmp_path):
         flow = case.plan.flow("flow")
         conditional = {s.name for s in case.flow.stages if s.when}
         odd["conditions"] += bool(conditional)
+        odd["sampled"] += any(s.every > 1 for s in case.flow.stages)
         alone = [s for s in flow.segments if all(op.startswith("when ") for op in s.ops)]
         odd["alone"] += bool(alone)
         odd["with what it tests"] += any(
@@ -204,7 +206,7 @@ def test_the_random_flows_are_as_odd_as_they_are_meant_to_be(tmp_path):
         )
         odd["mixed"] += len({s.model.rpartition(".")[2] for s in case.flow.stages}) > 1
         odd["chained"] += any(s.when and s.when.tensor.partition("/")[0] in conditional for s in case.flow.stages)
-        reached = {len(whole(case, feed["frame"])) for feed in frames()}
+        reached = {len(whole(case, feed["frame"], turn)) for turn, feed in enumerate(frames())}
         odd["partly taken"] += len(reached) > 1
     assert min(odd.values()) >= 2, odd
 

@@ -182,3 +182,27 @@ def test_what_a_stage_reads_is_declassified_where_it_is_made(tmp_path):
     lowered = msgspec.structs.replace(gate, declassify=(Declassify(name="r", tensor="small", to="public"),))
     with pytest.raises(ProblemError, match=r"'small' is what the stage 'gate' reads from 'shrink/small'"):
         built(tmp_path, small.flow((shrink, lowered, net), label="personal"))
+
+
+def test_sampling_is_a_share_that_no_op_has_to_decide(tmp_path):
+    shrink, gate, net = small.STAGES
+    sampled = (shrink, msgspec.structs.replace(gate, every=2), msgspec.structs.replace(net, every=4))
+    (flow,) = built(tmp_path, small.flow(sampled, ("shrink/small", "gate/score", "net/y"))).problem.flows
+    shares = {op.name: op.share for op in flow.ops}
+    assert shares["shrink/pool"] == 1.0
+    assert shares["gate/mean_0"] == 0.5
+    # One of four, of those that the gate has looked at too; and of these the condition's share goes on.
+    assert shares["when net/x"] == 0.25
+    assert shares["net/conv"] == shares["net/mean"] == 0.25 * 0.25
+    assert {name: share for name, share in shares.items() if is_endpoint(name)} == {
+        "source": 1.0, "sink": 1.0, "sink 0.5": 0.5, "sink 0.0625": 0.0625,
+    }  # fmt: skip
+
+
+def test_what_is_sampled_twice_is_as_seldom_as_the_rarer_of_both(tmp_path):
+    shrink, gate, _ = small.STAGES
+    for first, second in ((2, 4), (4, 2), (4, 1)):
+        stages = (msgspec.structs.replace(shrink, every=first), msgspec.structs.replace(gate, every=second))
+        (flow,) = built(tmp_path, small.flow(stages)).problem.flows
+        shares = {op.name: op.share for op in flow.ops}
+        assert (shares["shrink/pool"], shares["gate/mean_0"]) == (1 / first, 1 / max(first, second))

@@ -179,3 +179,31 @@ def test_data_and_outputs_may_have_devices_of_their_own() -> None:
 def test_ends_that_cannot_be_meant_are_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ProfileError, match=words):
         flow(**{"stages": (GATE, CLASSIFY), **changes})
+
+
+# --- sampling --------------------------------------------------------------------------------------------------------
+
+
+def test_stages_may_take_one_in_so_many_requests() -> None:
+    found = flow(stages=(changed(GATE, every=2), changed(CLASSIFY, every=6)))
+    assert [stage.every for stage in found.stages] == [2, 6]
+
+
+@pytest.mark.parametrize(
+    ("every", "words"),
+    [
+        ((2, 3), r"stages\[1\].every: 3 beside 2 of the stage 'gate': of two such numbers .* one divides the other"),
+        ((4, 6), r"stages\[1\].every: 6 beside 4"),
+    ],
+)
+def test_numbers_of_which_none_divides_the_other_are_refused(every: tuple[int, int], words: str) -> None:
+    stages = tuple(changed(stage, every=number) for stage, number in zip((GATE, CLASSIFY), every, strict=True))
+    with pytest.raises(ProfileError, match=words):
+        flow(stages=stages)
+
+
+def test_a_model_alone_is_not_sampled_but_asked_more_seldom() -> None:
+    with pytest.raises(ProfileError, match=r"stages\[0\].every: 5, but nothing else .* divide its rate_hz"):
+        flow(stages=(changed(STAGE, every=5),))
+    with pytest.raises(ProfileError, match="every is 0: give a whole number, at least 1"):
+        Stage(name="s", model="m.onnx", every=0)

@@ -53,6 +53,7 @@ def random_stages(rng: random.Random) -> tuple[Site, dict[str, ModelGraph], Flow
                 model="m",
                 reads=reads,
                 when=when,
+                every=rng.choice([1, 1, 2, 4]),
                 declassify=tuple(Declassify(name=f"{name} {t}", tensor=t, to="public") for t in lowered),
                 weights_label=rng.choice([None, None, None, *LABELS]),
             )
