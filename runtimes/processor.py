@@ -59,6 +59,8 @@ class Execution(msgspec.Struct, kw_only=True, eq=False):
         its turn.
     turn
         What that thread waits for; None as long as it does not have to.
+    begun
+        When it was begun, and what waits for its end; None where that is still to do.
     """
 
     order: tuple[int, int]
@@ -68,6 +70,7 @@ class Execution(msgspec.Struct, kw_only=True, eq=False):
     wanted: Callable[[], bool] | None = None
     finish: Callable[[dict[str, Array] | AgentError, Timing | None, bool], None] | None = None
     turn: Once | None = None
+    begun: tuple[float, Callable[[], dict[str, Array]]] | None = None
     ready_at: float = msgspec.field(default_factory=time.monotonic)
 
     def __lt__(self, other: Execution) -> bool:
@@ -118,6 +121,8 @@ class Processor:
         if inline and taken in executions:
             self._run(taken, patient=False)
         else:
+            # While a segment's own process wakes up, so does the worker that waits for it.
+            _begin(taken)
             self._pool.submit(self._run, taken, patient=True)
 
     def run(self, execution: Execution) -> tuple[dict[str, Array] | AgentError, Timing | None]:
@@ -206,14 +211,21 @@ class Processor:
             raise Exhausted(f"{len(self._waiting)} executions are waiting on this device; try later")
 
 
+def _begin(execution: Execution) -> None:
+    now = time.monotonic()
+    if now < execution.deadline:
+        end = execution.session.begin(execution.tensors, execution.deadline)
+        execution.begun = None if end is None else (now, end)
+
+
 def _run_once(execution: Execution) -> tuple[dict[str, Array] | AgentError, Timing | None]:
-    started = time.monotonic()
-    if started >= execution.deadline:
+    started, end = execution.begun or (time.monotonic(), None)
+    if end is None and started >= execution.deadline:
         return DeadlineExceeded("its turn came after the deadline"), None
-    if execution.wanted is not None and not execution.wanted():
+    if end is None and execution.wanted is not None and not execution.wanted():
         return Failed("its request was given up before its turn"), None
     try:
-        outputs = execution.session.run(execution.tensors, execution.deadline)
+        outputs = execution.session.run(execution.tensors, execution.deadline) if end is None else end()
     except AgentError as error:
         return error, None
     # A fault in an executor must not take the device's only turn with it.

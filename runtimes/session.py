@@ -74,6 +74,12 @@ class Session(Protocol):
             What went wrong.
         """
 
+    def begin(self, tensors: Mapping[str, Array], deadline: float) -> Callable[[], dict[str, Array]] | None:
+        """Begin an execution that another thread waits for; None where only ``run`` can begin one now.
+
+        What is returned is called once: it waits for the end, and returns and raises as ``run`` does.
+        """
+
     def stop(self) -> None:
         """End the execution under way, from another thread; called again until it has ended."""
 
@@ -125,6 +131,9 @@ class InProcessSession:
             _check_made(tensor, array)
             outputs[tensor.name] = array
         return outputs
+
+    def begin(self, tensors: Mapping[str, Array], deadline: float) -> None:
+        """Begin nothing: an execution here takes the thread that calls ``run``."""
 
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
         """Prepare executions that read their inputs where they are, and write their outputs where they are to go.

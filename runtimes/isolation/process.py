@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -19,7 +20,7 @@ from runtimes.isolation.frames import SECONDS, STOP, Complaint, Frame, Kind, Set
 from runtimes.spawn import python_module
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from runtimes.convert import Array
     from runtimes.isolation.limits import Limits
@@ -153,6 +154,30 @@ class SegmentProcess:
         # Waits where an execution that was given up has not ended yet.
         if not self._turn.acquire(timeout=min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)):
             raise DeadlineExceeded("its process was still busy with an execution that was given up")
+        return self._begun(tensors, deadline)()
+
+    def begin(self, tensors: Mapping[str, Array], deadline: float) -> Callable[[], dict[str, Array]] | None:
+        """Begin an execution, and return at once.
+
+        Returns
+        -------
+        Callable or None
+            To be called once, from any thread: waits for the end, and returns and raises as ``run`` does. None where an
+            execution that was given up has not ended yet; nothing is begun then.
+        """
+        return self._begun(tensors, deadline) if self._turn.acquire(blocking=False) else None
+
+    def _begun(self, tensors: Mapping[str, Array], deadline: float) -> Callable[[], dict[str, Array]]:
+        execution = self._execution(tensors, deadline)
+        try:
+            next(execution)
+        # Of whatever kind: it is for whoever waits for the end.
+        except Exception as error:
+            return functools.partial(_raise, error)
+        return functools.partial(_end_of, execution)
+
+    def _execution(self, tensors: Mapping[str, Array], deadline: float) -> Generator[None, None, dict[str, Array]]:
+        """Execute once, in this turn: to its begin, and from there to its end."""
         given_up = False
         self._number += 1
         started = time.monotonic()
@@ -162,6 +187,7 @@ class SegmentProcess:
             place = self._arena.free_place()
             beside = self._arena.put_inputs(tensors)
             send(self._conversation, Kind.RUN, self._number, beside, place)
+            yield
             outputs = self._arena.take_outputs(place, self._reply(self._number, Kind.DONE).payload)
             self._longest_run_s = max(self._longest_run_s, time.monotonic() - started)
             return outputs
@@ -235,6 +261,19 @@ class SegmentProcess:
             self.kill("it hung up")
             self._gone.wait(_END_S)
         return self._end
+
+
+def _end_of(execution: Generator[None, None, dict[str, Array]]) -> dict[str, Array]:
+    try:
+        next(execution)
+    except StopIteration as end:
+        outputs: dict[str, Array] = end.value
+        return outputs
+    raise RuntimeError("an execution has one end")
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _describe_end(code: int) -> str:

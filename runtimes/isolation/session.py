@@ -92,6 +92,18 @@ class IsolatedSession:
             raise Unreachable(f"its process {self._keeper.why}; it is started again")
         return process.run(tensors, deadline)
 
+    def begin(self, tensors: Mapping[str, Array], deadline: float) -> Callable[[], dict[str, Array]] | None:
+        """Begin an execution, and return at once.
+
+        Returns
+        -------
+        Callable or None
+            To be called once, from any thread: waits for the end, and returns and raises as ``run`` does. None where
+            nothing can begin now.
+        """
+        process = self._keeper.process
+        return None if process is None else process.begin(tensors, deadline)
+
     def stop(self) -> None:
         """Ask the execution under way to end; whoever waits for it is answered by its deadline in any case."""
         process = self._keeper.process

@@ -107,6 +107,29 @@ def test_a_free_device_is_worked_by_the_bringing_thread():
     assert bench.patient == [False]
 
 
+def test_what_a_worker_is_to_run_is_begun_before_where_that_can_be(bench):
+    begun: list[int] = []
+    made = {"y": np.zeros((1, 4), np.float32)}
+
+    def begin(tensors, deadline):
+        begun.append(threading.get_ident())
+        return lambda: made
+
+    bench.session.begin = begin
+    bench.gate.open.set()
+    bench.processor.submit([bench.execution((1, 0), "a")], inline=False)
+    bench.wait(1)
+    assert begun == [threading.get_ident()]
+    assert bench.ended[0][0] is made
+    assert bench.ended[0][1].queue_s >= 0
+    # Neither what this thread runs itself, nor what is overdue.
+    bench.processor.submit([bench.execution((2, 0), "b")], inline=True)
+    bench.processor.submit([bench.execution((3, 0), "c", deadline=time.monotonic())], inline=False)
+    bench.wait(2)
+    assert len(begun) == 1
+    assert bench.gate.passed == ["b"]
+
+
 def test_only_workers_are_patient(bench):
     bench.gate.open.set()
     bench.processor.submit([bench.execution((1, i), "abc"[i]) for i in range(3)], inline=True)

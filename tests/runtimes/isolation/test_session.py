@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,39 @@ def test_whoever_waits_is_answered_by_the_deadline_even_if_nobody_stops_the_exec
     assert time.monotonic() - started < 1.3
     # It was asked to end afterwards, and the process serves on.
     np.testing.assert_array_equal(opened.run(ZEROS)["y"], 0)
+
+
+def test_an_execution_is_begun_by_one_thread_and_ended_by_another():
+    spec, model = endless_from()
+    session, name = Opened(spec, model).session, spec.inputs[0].name
+    deadline = time.monotonic() + 60
+    end = session.begin({name: ONES}, deadline)
+    # One at a time, whoever waits for it.
+    assert session.begin({name: ZEROS}, deadline) is None
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(end)
+        while not ended.done():
+            session.stop()
+            time.sleep(0.01)
+        with pytest.raises(DeadlineExceeded, match="stopped at its deadline"):
+            ended.result()
+    np.testing.assert_array_equal(session.begin({name: ZEROS}, deadline)()["y"], 0)
+
+
+def test_what_goes_wrong_with_an_execution_is_for_whoever_waits_for_its_end():
+    opened = Opened(NEG_SPEC, NEG)
+    deadline = time.monotonic() + 60
+    end = opened.session.begin({"x": np.ones((1, 5), np.float32)}, deadline)
+    with pytest.raises(ValueError, match="broadcast"):
+        end()
+    process_id = opened.session.process_id
+    os.kill(process_id, signal.SIGSTOP)
+    end = opened.session.begin({"x": ONES}, deadline)
+    os.kill(process_id, signal.SIGKILL)
+    with pytest.raises(Unreachable, match="was ended by SIGKILL while it ran"):
+        end()
+    opened.wait_for_another(process_id)
+    np.testing.assert_array_equal(opened.session.begin({"x": ONES}, deadline)()["y"], -ONES)
 
 
 def test_a_late_stop_ends_no_other_execution():
