@@ -27,7 +27,7 @@ from placer.emulation.topology import lay_network
 from placer.measuring.probe import link_figures
 from placer.problem import Device, Flow, Link, Op, Option, Problem
 from placer.transfer_time import Path as Way
-from placer.transfer_time import cold_s, warm_s
+from placer.transfer_time import call_s
 from runtimes.probe import LinkProbe, probe_link
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def table(cells: Sequence[Cell]) -> str:
     for cell in cells:
         way = Way(round_trip_s=cell.round_trip_ms / 1000, bytes_per_s=cell.mbit_per_s * 125e3)
         p, found = cell.probe, link_figures(cell.probe)
-        model_s, first_model_s = warm_s(p.large_bytes, way), cold_s(0, way)
+        model_s, first_model_s = call_s(p.large_bytes, way), call_s(0, way, "closed")
         there_s, back_s, stream_s = median(p.up_s), median(p.down_s), median(p.stream_up_s)
         for name, measured_s, predicted_s in (
             ("there", there_s, model_s), ("back", back_s, model_s), ("on a stream", stream_s, model_s),

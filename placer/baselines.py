@@ -198,7 +198,8 @@ def _best_prefix(index: ProblemIndex, flow: FlowIndex, source: int) -> Choice | 
             continue
         result = evaluate_flow(index, flow, choice)
         deadline_s = flow.flow.deadline_s
-        late = deadline_s is not None and not within(result.latency_s, deadline_s)
+        slowest_s = max(result.latency_s, (result.paused or result).latency_s)
+        late = deadline_s is not None and not within(slowest_s, deadline_s)
         forbidden = late or bool(result.layout.forbidden)
         if best is None or (forbidden, result.energy_j) < best[:2]:
             best = (forbidden, result.energy_j, choice)

@@ -90,6 +90,8 @@ def build(
         with below(site.field_of(flow), "."):
             privacy[flow.name] = apply_rules(site, flow, graph)
         flows.append(_flow(site, flow, graph, costs[flow.name], privacy[flow.name]))
+        if flow.deadline_s is not None:
+            meanings[rules.deadline_after_pauses(flow.name)] = f"{rules.deadline(flow.name)} after pauses"
         for device, words in privacy[flow.name].reasons.items():
             meanings[rules.kept_off(flow.name, device)] = (
                 f"privacy of flow {flow.name!r} on {device!r}: {'; '.join(words)}"

@@ -7,11 +7,12 @@ those of docs/problem-format.md, the symbols those of docs/formulation.md.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 from typing import TYPE_CHECKING
 
 from placer import rules
+from placer.connections import hold
 from placer.objective import TOTALS, factors
 from placer.schedule import Schedule, run_schedule, serial_latency_s
 from placer.segments import Layout, lay_out
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from placer.index import Choice, FlowIndex, ProblemIndex
     from placer.problem import Objective
+    from placer.transfer_time import Connections
 
 TOLERANCE = 1e-9
 """Relative slack within which a limit counts as kept: room for rounding, far below any solver's gap."""
@@ -63,6 +65,8 @@ class FlowResult:
     medium_s: tuple[float, ...]
     """Expected busy seconds per inference of each link queue (shares counted)."""
     accuracy_cost: float
+    paused: FlowResult | None = None
+    """The same on paused connections, where the problem has a deadline for those and this is on others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,9 @@ def within(value: float, limit: float) -> bool:
     return value <= limit + TOLERANCE * abs(limit)
 
 
-def evaluate_flow(index: ProblemIndex, flow: FlowIndex, choice: Sequence[int]) -> FlowResult:
+def evaluate_flow(
+    index: ProblemIndex, flow: FlowIndex, choice: Sequence[int], connections: Connections = "busy"
+) -> FlowResult:
     """Compute latency and joules per inference of one flow under a choice.
 
     Parameters
@@ -100,8 +106,22 @@ def evaluate_flow(index: ProblemIndex, flow: FlowIndex, choice: Sequence[int]) -
         The problem and one of its flows.
     choice
         One option position per op, in file order.
+    connections
+        What its messages find. On busy ones a link takes what the problem says; the others add
+        `placer.transfer_time.held_s`, and with it the joules of waiting.
     """
     layout = lay_out(index, flow, choice)
+    result = _laid_out(index, flow, choice, hold(index, flow, layout, connections))
+    if connections == "paused" or flow.name not in index.problem.limits.deadline_after_pauses_s:
+        return result
+    held = hold(index, flow, layout, "paused")
+    if connections == "busy" and not any(x.held_s for x in held.transfers):
+        return replace(result, paused=result)
+    return replace(result, paused=_laid_out(index, flow, choice, held))
+
+
+def _laid_out(index: ProblemIndex, flow: FlowIndex, choice: Sequence[int], layout: Layout) -> FlowResult:
+    """Compute a flow's result once it is known what moves, and how long that is held back."""
     schedule = run_schedule(index, flow, layout)
     latency_s = schedule.latency_s if flow.flow.latency == "makespan" else serial_latency_s(index, layout)
     device_s = [0.0] * len(index.devices)
@@ -170,7 +190,7 @@ def _wait_charges(index: ProblemIndex, flow: FlowIndex, latency_s: float, busy_s
     return [c for c in charges if c.joules > 0]
 
 
-def evaluate(index: ProblemIndex, choices: Sequence[Choice]) -> Evaluation:
+def evaluate(index: ProblemIndex, choices: Sequence[Choice], connections: Connections = "busy") -> Evaluation:
     """Compute every number of a whole choice and the rules it breaks.
 
     Parameters
@@ -179,8 +199,21 @@ def evaluate(index: ProblemIndex, choices: Sequence[Choice]) -> Evaluation:
         The problem.
     choices
         One choice per flow, in file order.
+    connections
+        As `evaluate_flow`: latencies, joules and deadlines are those on such connections.
     """
-    return combine(index, choices, [evaluate_flow(index, f, c) for f, c in zip(index.flows, choices, strict=True)])
+    flows = [evaluate_flow(index, f, c, connections) for f, c in zip(index.flows, choices, strict=True)]
+    return combine(index, choices, flows)
+
+
+def late_after_pauses(index: ProblemIndex, choices: Sequence[Choice]) -> tuple[str, ...]:
+    """Name the flows that break their deadline on paused connections."""
+    return tuple(
+        flow.name
+        for flow, choice in zip(index.flows, choices, strict=True)
+        if flow.flow.deadline_s is not None
+        and not within(evaluate_flow(index, flow, choice, "paused").latency_s, flow.flow.deadline_s)
+    )
 
 
 def combine(index: ProblemIndex, choices: Sequence[Choice], flows: Sequence[FlowResult]) -> Evaluation:
@@ -290,6 +323,8 @@ def used(index: ProblemIndex, evaluation: Evaluation) -> list[tuple[str, float, 
     limits = index.problem.limits
     for flow, r in zip(index.flows, evaluation.flows, strict=True):
         cap(rules.deadline(flow.name), r.latency_s, flow.flow.deadline_s)
+        after_pauses_s = limits.deadline_after_pauses_s.get(flow.name)
+        cap(rules.deadline_after_pauses(flow.name), (r.paused or r).latency_s, after_pauses_s)
         cap(rules.accuracy(flow.name), r.accuracy_cost, limits.accuracy_cost.get(flow.name))
         cap(rules.flow_energy(flow.name), r.energy_j, limits.flow_energy_j.get(flow.name))
         for name, limit in limits.flow_device_energy_j.get(flow.name, {}).items():

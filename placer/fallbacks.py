@@ -124,7 +124,13 @@ def _fallback(plan: Plan, lost: tuple[str, ...], time_limit_s: float, gap: float
             if name in fixed or name in names
         )
         try:
-            return solve(_without(plan.problem, lost, flows), time_limit_s=time_limit_s, gap=gap, seed=seed)
+            return solve(
+                _without(plan.problem, lost, flows),
+                time_limit_s=time_limit_s,
+                gap=gap,
+                seed=seed,
+                after_pauses=bool(plan.models),
+            )
         except Infeasible as error:
             return "; ".join(plan.meanings.get(rule, rule) for rule in error.conflict)
         except NoPlanFound as error:
@@ -203,6 +209,9 @@ def _without(problem: Problem, lost: tuple[str, ...], flows: tuple[Flow, ...]) -
                 if name in names
             },
             accuracy_cost={name: cap for name, cap in limits.accuracy_cost.items() if name in names},
+            deadline_after_pauses_s={
+                name: cap for name, cap in limits.deadline_after_pauses_s.items() if name in names
+            },
         ),
     )
 

@@ -219,4 +219,5 @@ def solve_built(
             for stage in flow.stages
         ),
         agents={d.name: d.agent for d in site.devices if d.agent is not None},
+        after_pauses=True,
     )

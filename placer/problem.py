@@ -1,4 +1,4 @@
-"""The problem the solver sees, as frozen numbers, and its file format (problem.json, versions 1.0 and 1.1).
+"""The problem the solver sees, as frozen numbers, and its file format (problem.json, versions 1.0 to 1.2).
 
 The format is documented in docs/problem-format.md; this module holds its types, reading and writing.
 """
@@ -16,12 +16,14 @@ from placer.errors import ProblemError
 FORMAT = "placer.problem/1.0"
 FORMAT_TOTALS = "placer.problem/1.1"
 """Written only where a field is used that 1.0 does not know: carbon, cost, caps on totals."""
+FORMAT_PAUSES = "placer.problem/1.2"
+"""Written only where a deadline has to hold after pauses."""
 
 Objective = Literal["energy_j", "latency_s", "carbon_g", "cost"]
 _READABLE = re.compile(r"placer\.problem/1\.\d+")
 
 _KEYED_BY_NAME = frozenset(
-    {"output_bytes", "power_w", "flow_energy_j", "flow_device_energy_j", "accuracy_cost"}  # accuracy_cost of limits
+    {"output_bytes", "power_w", "flow_energy_j", "flow_device_energy_j", "accuracy_cost", "deadline_after_pauses_s"}
 )
 """Fields whose keys are names of devices, flows or tensors, which may begin with `x_` too."""
 
@@ -130,13 +132,15 @@ class Limits(_Numbers, frozen=True, kw_only=True, omit_defaults=True):
     """Caps beside deadlines and memory; keys are names of devices and flows (`site` for the whole).
 
     `energy_w`, `carbon_g_per_s` and `cost_per_s` cap what the objectives energy_j, carbon_g and cost minimize:
-    rate x joules plus idle power of devices that are on for the plan, per second.
+    rate x joules plus idle power of devices that are on for the plan, per second. `deadline_after_pauses_s` caps the
+    latency that flows have on paused connections (`placer.connections`).
     """
 
     power_w: dict[str, float] = {}
     flow_energy_j: dict[str, float] = {}
     flow_device_energy_j: dict[str, dict[str, float]] = {}
     accuracy_cost: dict[str, float] = {}
+    deadline_after_pauses_s: dict[str, float] = {}
     energy_w: float | None = None
     carbon_g_per_s: float | None = None
     cost_per_s: float | None = None
@@ -163,8 +167,10 @@ class Problem(_Numbers, frozen=True, kw_only=True):
         from placer.problem_check import check
 
         check(self)
-        if self.format == FORMAT and _beyond_1_0(self):
-            # Whoever adds a field need not think of the format; readers of 1.0 must not take it for theirs.
+        # Whoever adds a field need not think of the format; readers of an older one must not take it for theirs.
+        if self.limits.deadline_after_pauses_s and self.format in (FORMAT, FORMAT_TOTALS):
+            msgspec.structs.force_setattr(self, "format", FORMAT_PAUSES)
+        elif self.format == FORMAT and _beyond_1_0(self):
             msgspec.structs.force_setattr(self, "format", FORMAT_TOTALS)
 
 

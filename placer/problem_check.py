@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from placer.errors import ProblemError
 from placer.objective import FIGURES, TOTALS, asked, spends_in_network
-from placer.problem import FORMAT_TOTALS, Device, Flow, Limits, Link, Op, Problem, readable_format
+from placer.problem import FORMAT_PAUSES, Device, Flow, Limits, Link, Op, Problem, readable_format
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def check(problem: Problem) -> None:
     """Raise `ProblemError` with the path of the first thing that is wrong; return if nothing is."""
     if not readable_format(problem.format):
-        raise ProblemError(f"format: {problem.format!r} is not readable here; this version reads {FORMAT_TOTALS!r}")
+        raise ProblemError(f"format: {problem.format!r} is not readable here; this version reads {FORMAT_PAUSES!r}")
     if not problem.devices:
         raise ProblemError("devices: empty; at least one device is needed")
     if not problem.flows:
@@ -166,7 +166,7 @@ def _check_limits(limits: Limits, devices: Collection[str], flows: Collection[st
     for name, value in limits.power_w.items():
         _known(name, {*devices, "site"}, "limits.power_w", "device")
         _number(value, f"limits.power_w.{name}")
-    for field in ("flow_energy_j", "accuracy_cost"):
+    for field in ("flow_energy_j", "accuracy_cost", "deadline_after_pauses_s"):
         for name, value in getattr(limits, field).items():
             _known(name, flows, f"limits.{field}", "flow")
             _number(value, f"limits.{field}.{name}")

@@ -25,6 +25,11 @@ def deadline(flow: str) -> str:
     return f"deadline_s of flow {flow!r}"
 
 
+def deadline_after_pauses(flow: str) -> str:
+    """Name of the deadline that a flow is to keep on paused connections."""
+    return f"deadline_after_pauses_s of flow {flow!r}"
+
+
 def kept_off(flow: str, device: str) -> str:
     """Name of the rule that keeps tensors of a flow off a device."""
     return f"not_on of flow {flow!r} for {device!r}"
@@ -104,6 +109,7 @@ def names(problem: Problem) -> tuple[str, ...]:
         found.append(utilization(device.name))
     found += [link_utilization(k.source, k.target) for k in problem.links]
     given = problem.limits
+    found += [deadline_after_pauses(f) for f in given.deadline_after_pauses_s]
     found += [power(d) for d in given.power_w]
     found += [flow_energy(f) for f in given.flow_energy_j]
     found += [flow_device_energy(f, d) for f, caps in given.flow_device_energy_j.items() for d in caps]
@@ -127,6 +133,7 @@ def limits(problem: Problem) -> dict[str, tuple[float, str]]:
         if link.max_utilization < _UNLIMITED:
             found[link_utilization(link.source, link.target)] = (link.max_utilization, "")
     given = problem.limits
+    found |= {deadline_after_pauses(f): (s, "s") for f, s in given.deadline_after_pauses_s.items()}
     found |= {power(d): (w, "W") for d, w in given.power_w.items()}
     found |= {flow_energy(f): (j, "J") for f, j in given.flow_energy_j.items()}
     found |= {
@@ -152,6 +159,15 @@ def with_limit(problem: Problem, rule: str, limit: float) -> Problem:
     return _changed(problem, {rule: limit})
 
 
+def with_deadlines_after_pauses(problem: Problem, flows: Collection[str]) -> Problem:
+    """Return the problem with the named flows' deadlines to be kept after pauses too; those without one have none."""
+    found = {f.name: f.deadline_s for f in problem.flows if f.name in flows and f.deadline_s is not None}
+    limits = msgspec.structs.replace(
+        problem.limits, deadline_after_pauses_s={**found, **problem.limits.deadline_after_pauses_s}
+    )
+    return msgspec.structs.replace(problem, limits=limits)
+
+
 def _changed(problem: Problem, new: Mapping[str, float | None]) -> Problem:
     """Return the problem with new limits by rule; None gives a rule up."""
     return msgspec.structs.replace(
@@ -170,6 +186,9 @@ def _limits(old: Limits, new: Mapping[str, float | None]) -> Limits:
     }
     return msgspec.structs.replace(
         old,
+        deadline_after_pauses_s=_kept(
+            {f: new.get(deadline_after_pauses(f), s) for f, s in old.deadline_after_pauses_s.items()}
+        ),
         power_w=_kept({d: new.get(power(d), w) for d, w in old.power_w.items()}),
         flow_energy_j=_kept({f: new.get(flow_energy(f), j) for f, j in old.flow_energy_j.items()}),
         flow_device_energy_j={f: _kept(by_device) for f, by_device in caps.items()},

@@ -35,7 +35,7 @@ def serial_latency_s(index: ProblemIndex, layout: Layout) -> float:
     links = index.links
     return (
         sum(s.seconds for s in layout.segments)
-        + sum(links[x.link].latency_s + x.bytes / links[x.link].bytes_per_s for x in layout.transfers)
+        + sum(links[x.link].latency_s + x.held_s + x.bytes / links[x.link].bytes_per_s for x in layout.transfers)
         + sum(c.seconds for c in layout.conversions)
     )
 
@@ -203,7 +203,7 @@ class _Clock:
             link = self.index.links[x.link]
             medium = self.index.medium_of[x.link]
             begin = max(now, self.medium_free_s[medium])
-            self.medium_free_s[medium] = begin + x.bytes / link.bytes_per_s
+            self.medium_free_s[medium] = begin + x.held_s + x.bytes / link.bytes_per_s
             self.request_s[i], self.begin_s[i] = now, begin
             self.arrival_s[i] = self.medium_free_s[medium] + link.latency_s
             self._push(self.arrival_s[i], _ARRIVAL, tuple(self.remote[i]))

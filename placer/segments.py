@@ -36,6 +36,8 @@ class Transfer:
     bytes: float
     share: float
     """The largest share among the consumers on the receiving device."""
+    held_s: float = 0.0
+    """Seconds that its connection's state holds it back, and with it what comes after it on the link."""
 
 
 @dataclass(frozen=True, slots=True)

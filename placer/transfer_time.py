@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import Literal
+
+Connections = Literal["busy", "paused", "new", "closed"]
+"""What messages find: TCP's windows at work; what pauses left of them; never used; or a connection yet to be made."""
 
 MTU_BYTES = 1500
 SEGMENT_BYTES = 1448
@@ -76,21 +80,6 @@ def stall_s(sent_bytes: float, path: Path, window_bytes: float) -> float:
     return stall
 
 
-def warm_s(message_bytes: float, path: Path) -> float:
-    """Give the seconds of a call with an empty reply on a busy connection: R + X / B + 1.5 ms."""
-    return path.round_trip_s + wire_bytes(message_bytes) / path.bytes_per_s + CALL_S
-
-
-def idle_s(message_bytes: float, path: Path, window_bytes: float = INITIAL_WINDOW_BYTES) -> float:
-    """Give the seconds of a call after a pause: a warm one's and the stalls of the window that was left."""
-    return warm_s(message_bytes, path) + stall_s(wire_bytes(message_bytes), path, window_bytes)
-
-
-def cold_s(message_bytes: float, path: Path) -> float:
-    """Give the seconds of the first call, connection included: two round trips, slow start and 9 ms more."""
-    return idle_s(message_bytes, path) + 2 * path.round_trip_s + CONNECT_S
-
-
 def settled_window_bytes(sent_bytes: float, path: Path, gap_s: float) -> float:
     """Give the window that a message finds when equal messages follow each other at equal pauses.
 
@@ -112,10 +101,58 @@ def settled_window_bytes(sent_bytes: float, path: Path, gap_s: float) -> float:
     float
         Infinite where the pauses are too short to cost anything.
     """
-    halvings = max(0, int(gap_s / path.retransmission_s))
-    if halvings == 0:
-        return inf
     # Beyond 60 halvings any window is the initial one.
-    shrunk = 2.0 ** min(halvings, 60)
+    halvings = int(min(gap_s / path.retransmission_s, 60.0))
+    if halvings <= 0:
+        return inf
+    shrunk = 2.0**halvings
     grown_bytes = min(sent_bytes * shrunk / (shrunk - 1), path.round_trip_s * path.bytes_per_s)
     return max(INITIAL_WINDOW_BYTES, grown_bytes / shrunk)
+
+
+def held_s(sent_bytes: float, path: Path, connections: Connections, period_s: float = inf) -> float:
+    """Give the seconds by which a connection's state holds a message back: 0 where it is busy.
+
+    Parameters
+    ----------
+    sent_bytes
+        X, from `wire_bytes`.
+    path
+        R and B.
+    connections
+        Paused: the stalls of the window that pauses leave. New: those of the initial window. Closed: two round trips
+        and 9 ms more, for it has to be opened first.
+    period_s
+        Equal messages follow each other so far apart, where they are paused.
+    """
+    if connections == "busy":
+        return 0.0
+    if connections == "paused":
+        gap_s = max(0.0, period_s - sent_bytes / path.bytes_per_s)
+        return stall_s(sent_bytes, path, settled_window_bytes(sent_bytes, path, gap_s))
+    stalls = stall_s(sent_bytes, path, INITIAL_WINDOW_BYTES)
+    return stalls + (2 * path.round_trip_s + CONNECT_S if connections == "closed" else 0.0)
+
+
+def least_paused_s(least_bytes: float, most_bytes: float, path: Path, period_s: float) -> float:
+    """Bound `held_s` on paused connections from below, for every X between two.
+
+    It is no monotone function of X: a larger message leaves a larger window. But no message finds more than what the
+    path holds after the fewest halvings, and with one window a larger message never stalls for less time.
+    """
+    gap_s = period_s - most_bytes / path.bytes_per_s
+    return stall_s(least_bytes, path, settled_window_bytes(inf, path, gap_s))
+
+
+def call_s(message_bytes: float, path: Path, connections: Connections = "busy", period_s: float = inf) -> float:
+    """Give the seconds of a call with an empty reply: R + X / B + 1.5 ms, and what its connection adds.
+
+    Parameters
+    ----------
+    message_bytes
+        S.
+    path, connections, period_s
+        As `held_s`.
+    """
+    sent = wire_bytes(message_bytes)
+    return path.round_trip_s + sent / path.bytes_per_s + CALL_S + held_s(sent, path, connections, period_s)

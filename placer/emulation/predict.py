@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from math import inf, isinf
+from math import inf
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -20,22 +20,20 @@ from placer.deployment.rehearse import Rehearsal
 from placer.index import ProblemIndex
 from placer.schedule import begin_s, run_schedule
 from placer.segments import lay_out
-from placer.transfer_time import INITIAL_WINDOW_BYTES, Path, settled_window_bytes, stall_s, wire_bytes
+from placer.transfer_time import held_s, settled_window_bytes, wire_bytes
 from runtimes.convert import encode, zeros
 from runtimes.hop import Hop, write_hop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from placer.deployment.deployment import Deployment
     from placer.emulation.result import PhaseName
     from placer.emulation.topology import Topology
     from placer.plan import FlowPlan, Plan
     from placer.segments import Layout, Transfer
+    from placer.transfer_time import Connections
     from runtimes.specs import FlowSpec, TensorSpec
-
-    # Of X in bytes and the path: the window that a message finds.
-    Window = Callable[[float, Path], float]
 
 REPLY_BYTES = 20
 """A hop's empty reply: it has trailers and no message to speak of."""
@@ -90,24 +88,17 @@ def predict(
         Of the cold request, and of the steady state, which is warm or idle.
     """
     model = _Model(plan, deployment, topology, flow, segment_s)
-    cold = model.rehearse(lambda *_: INITIAL_WINDOW_BYTES, FIRST_S)
-    warm = model.rehearse(lambda *_: inf, 0.0)
+    cold = model.rehearse("new", first_s=FIRST_S)
+    warm = model.rehearse("busy")
     rate_hz = plan.flow(flow).rate_hz
     period_s = 1 / rate_hz if rate_hz > 0 else warm.latency_s + warm.client_s
-    windows: list[float] = []
-
-    def settled(sent_bytes: float, path: Path) -> float:
-        gap_s = max(0.0, period_s - sent_bytes / path.bytes_per_s)
-        windows.append(settled_window_bytes(sent_bytes, path, gap_s))
-        return windows[-1]
-
-    steady = model.rehearse(settled, 0.0)
-    phase: PhaseName = "warm" if all(isinf(w) for w in windows) else "idle"
+    steady = model.rehearse("paused", period_s)
+    phase: PhaseName = "idle" if model.pauses(period_s) else "warm"
     return Prediction(phase="cold", rehearsal=cold), Prediction(phase=phase, rehearsal=steady)
 
 
 class _Model:
-    """One flow of a plan, ready to be timed under any windows."""
+    """One flow of a plan, ready to be timed on any connections."""
 
     def __init__(
         self, plan: Plan, deployment: Deployment, topology: Topology, flow: str, segment_s: Mapping[str, float]
@@ -123,24 +114,31 @@ class _Model:
         self.messages = _message_bytes(deployment, flow)
         self.word_bytes = write_hop(_hop(self.spec, "done", self.spec.source, "")).ByteSize()
         self.after = released_by(plan, flow)
+        self.paths = {key: topology.path(*key[1:]) for key in map(self._key, self.layout.transfers)}
 
-    def rehearse(self, window: Window, first_s: float) -> Rehearsal:
-        """Time the flow; ``first_s`` is added to each message."""
+    def pauses(self, period_s: float) -> bool:
+        """Tell whether some message finds less of a window than the one before it left."""
+        for key, path in self.paths.items():
+            sent = wire_bytes(self.messages[key])
+            if settled_window_bytes(sent, path, period_s - sent / path.bytes_per_s) < inf:
+                return True
+        return False
+
+    def rehearse(self, connections: Connections, period_s: float = inf, first_s: float = 0.0) -> Rehearsal:
+        """Time the flow, its requests a period apart; ``first_s`` is added to each message."""
         received_s = HOP_S * RECEIVED_FRACTION + first_s
         transfers, keys = [], []
         whole: set[tuple[str, str, str]] = set()
         for transfer in self.layout.transfers:
             key = self._key(transfer)
-            link = self.index.links[transfer.link]
-            size = 0.0
+            size, seconds = 0.0, 0.0
             if key not in whole:
                 # The others of the message arrive with it.
                 whole.add(key)
-                path = self.topology.path(link.source, link.target)
-                sent = wire_bytes(self.messages[key])
-                size = sent + stall_s(sent, path, window(sent, path)) * link.bytes_per_s
+                size = wire_bytes(self.messages[key])
+                seconds = held_s(size, self.paths[key], connections, period_s)
             keys.append(key)
-            transfers.append(dataclasses.replace(transfer, bytes=size))
+            transfers.append(dataclasses.replace(transfer, bytes=size, held_s=seconds))
         segments = tuple(
             dataclasses.replace(s, seconds=self.segment_s.get(named.name, 0.0) + SEGMENT_S)
             for s, named in zip(self.layout.segments, self.flow_plan.segments, strict=True)

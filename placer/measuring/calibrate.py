@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from math import exp, hypot, log, log1p, sqrt
 from typing import TYPE_CHECKING, Literal
 
+from placer.connections import path_of
 from placer.errors import ProblemError
-from placer.pauses import message_stall_s
-from placer.transfer_time import CALL_S
+from placer.index import ProblemIndex
+from placer.transfer_time import CALL_S, held_s, wire_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -108,7 +109,8 @@ def calibrate(site: Site, problem: Problem, plan: Plan, evidence: Iterable[Evide
     ProblemError
         The evidence is of another plan, or the plan of another site.
     """
-    links = {(k.source, k.target): k for k in problem.links}
+    index = ProblemIndex(problem)
+    links = {(k.source, k.target): i for i, k in enumerate(problem.links)}
     signs: defaultdict[tuple[Literal["device", "link"], str, str], list[_Sign]] = defaultdict(list)
     for part in evidence:
         if part.kind == "segment":
@@ -116,17 +118,19 @@ def calibrate(site: Site, problem: Problem, plan: Plan, evidence: Iterable[Evide
             if expected_s > 0:
                 signs["device", part.device, mode].append(_sign(part, expected_s, 0.0))
         else:
-            link = links.get((part.device, part.to))
-            if link is None:
+            position = links.get((part.device, part.to))
+            if position is None:
                 raise ProblemError(
                     f"a hop from {part.device!r} to {part.to!r} was measured, but the site has no such link"
                 )
             # The acknowledgement has a way back of its own, which nothing else was measured of: as long, it is taken.
+            link = problem.links[position]
             expected_s = 2 * link.latency_s + part.bytes / link.bytes_per_s
             # What processes take, and TCP where requests pause, is in the measured time and mostly not the link's.
             rate_hz = plan.flow(part.flow).rate_hz
-            stall_s = message_stall_s(problem, link, part.bytes, 1 / rate_hz) if rate_hz > 0 else 0.0
-            doubt = (CALL_S + stall_s) / expected_s
+            period_s = 1 / rate_hz if rate_hz > 0 else 0.0
+            held = held_s(wire_bytes(part.bytes), path_of(index, position), "paused", period_s)
+            doubt = (CALL_S + held) / expected_s
             signs["link", f"{link.source}->{link.target}", ""].append(_sign(part, expected_s, doubt))
     order = {d.name: i for i, d in enumerate(problem.devices)}
     order |= {f"{k.source}->{k.target}": len(order) + i for i, k in enumerate(problem.links)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from placer import rules
 from placer.errors import ProblemError
 from placer.evaluate import evaluate
 from placer.index import ProblemIndex
@@ -98,7 +99,8 @@ def replan(
             f"{', '.join(f.name for f in site.flows)}; give the plan's own site"
         )
     built, graphs = build_site(site, progress=progress)
-    index = ProblemIndex(built.problem)
+    every = [flow.name for flow in built.problem.flows]
+    index = ProblemIndex(rules.with_deadlines_after_pauses(built.problem, every))
     kept = _judge(index, plan, built.meanings)
     best = solve_built(site, built, graphs, time_limit_s=time_limit_s, gap=gap, seed=seed, progress=progress)
     moved = {}

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from placer.build import CONDITION_MODE
 from placer.ends import SOURCE, is_endpoint, is_source
-from placer.pauses import pauses
+from placer.evaluate import evaluate_flow
+from placer.index import ProblemIndex
 from placer.report.tables import FLOWS_LISTED, amount
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from placer.pauses import Pause
-    from placer.plan import Plan
+    from placer.plan import FlowPlan, Plan
 
 _FIGURES = {
     "measured": "measured on the device itself",
@@ -72,29 +72,29 @@ def _device_notes(plan: Plan) -> list[str]:
 
 
 def _pause_notes(plan: Plan) -> list[str]:
-    """Say which flows take noticeably longer after pauses; those that are late for it by themselves."""
-    deadlines = {f.name: f.deadline_s for f in plan.flows}
-    longer = [p for p in pauses(plan) if p.paused_s >= _NOTICED * p.planned_s]
-    in_time: list[Pause] = []
-    late: list[Pause] = []
-    for p in longer:
-        deadline = deadlines[p.flow]
-        (in_time if deadline is None or p.paused_s <= deadline else late).append(p)
-    found = []
-    if in_time:
-        found.append(f"{_forgotten(plan, in_time)}.")
-    if late:
-        limits = {deadlines[p.flow] or 0.0 for p in late}
-        beyond = f"the deadline of {amount(limits.pop(), 's')}" if len(limits) == 1 else "their deadlines"
-        found.append(f"{_forgotten(plan, late)}, which is beyond {beyond}; emulate it.")
+    """Say which flows take noticeably longer after pauses, and for which plans had to be passed over."""
+    index = ProblemIndex(plan.problem)
+    paused_s = {}
+    for position, flow in enumerate(index.flows):
+        choice = index.choice_of(position, plan.flow(flow.name).assignment)
+        paused_s[flow.name] = evaluate_flow(index, flow, choice, "paused").latency_s
+    longer = [f for f in plan.flows if paused_s[f.name] >= _NOTICED * f.latency_s]
+    found = [_forgotten(longer, paused_s)] if longer else []
+    if capped := plan.problem.limits.deadline_after_pauses_s:
+        limits = sorted(set(capped.values()))
+        whose = f"the deadline of {amount(limits[0], 's')}" if len(limits) == 1 else "the deadlines"
+        found.append(
+            f"Note: plans that keep {whose} of {'flow' if len(capped) == 1 else 'flows'} {_listed([*capped])} only "
+            "without such pauses between requests were passed over; `placer explain` says what that costs."
+        )
     return found
 
 
-def _forgotten(plan: Plan, some: Sequence[Pause]) -> str:
-    named = {p.flow: f"about {amount(p.paused_s, 's')}, not {amount(p.planned_s, 's')}" for p in some}
-    rates = sorted({f.rate_hz for f in plan.flows if f.name in named})
+def _forgotten(some: Sequence[FlowPlan], paused_s: Mapping[str, float]) -> str:
+    named = {f.name: f"about {amount(paused_s[f.name], 's')}, not {amount(f.latency_s, 's')}" for f in some}
+    rates = sorted({f.rate_hz for f in some})
     often = f"{rates[0]:g} a second" if len(rates) == 1 else f"{rates[0]:g} to {rates[-1]:g} a second"
-    worst = max(some, key=lambda p: p.paused_s / p.planned_s).flow
+    worst = max(some, key=lambda f: paused_s[f.name] / f.latency_s).name
     if len(named) == 1:
         flows, takes = "flow", f"it then takes {named[worst]}"
     elif len(set(named.values())) == 1:
@@ -102,7 +102,8 @@ def _forgotten(plan: Plan, some: Sequence[Pause]) -> str:
     else:
         flows, takes = "flows", f"they then take longer, the most {worst!r}: {named[worst]}"
     return (
-        f"Note: at {often} TCP forgets between requests how much the links of {flows} {_listed([*named])} bear: {takes}"
+        f"Note: at {often} TCP forgets between requests how much the links of {flows} {_listed([*named])} bear: "
+        f"{takes}."
     )
 
 

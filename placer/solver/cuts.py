@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     from ortools.math_opt.python import mathopt
 
-    from placer.evaluate import Evaluation
+    from placer.evaluate import Evaluation, FlowResult
     from placer.index import Choice
     from placer.solver.flow_relaxation import FlowRelaxation
+    from placer.solver.latency_terms import Clock
     from placer.solver.relaxation import Relaxation
     from placer.solver.terms import Terms
 
@@ -41,7 +42,7 @@ def cut_blocks(
     """
     added = 0
     for flow, choice, result in zip(relaxation.flows, choices, evaluation.flows, strict=True):
-        layout, schedule = result.layout, result.schedule
+        layout = result.layout
         begun = segments_begun(flow.index, flow.blocks, layout.segments, len(relaxation.index.devices))
         for k, block in enumerate(flow.blocks):
             scope = changes(flow, choice, block.scope)
@@ -50,26 +51,41 @@ def cut_blocks(
                 if count and terms and value_of(terms, values) < count - 1e-6:
                     _bind(relaxation, terms, float(count), scope)
                     added += 1
-        if not flow.time:
-            continue
-        times = separator_times(
-            relaxation.index,
-            flow.index,
-            flow.blocks,
-            choice,
-            layout.segments,
-            layout.segment_of,
-            schedule.segment_start_s,
-            schedule.op_end_s,
-        )
-        before = 0.0
-        for k, (block, time_s) in enumerate(zip(flow.blocks, times, strict=True)):
-            elapsed = (time_s - before) * flow.scale.time
-            before = time_s
-            terms = flow.block_time(k)
-            if value_of(terms, values) < elapsed * (1 - _WORTH_S) - 1e-6:
-                _bind(relaxation, terms, elapsed, changes(flow, choice, block.scope))
-                added += 1
+        for clock in flow.clocks:
+            shown = result if clock.connections == "busy" else result.paused or result
+            if clock.time:
+                added += _cut_times(relaxation, flow, clock, choice, shown, values)
+    return added
+
+
+def _cut_times(
+    relaxation: Relaxation,
+    flow: FlowRelaxation,
+    clock: Clock,
+    choice: Choice,
+    result: FlowResult,
+    values: Mapping[mathopt.Variable, float],
+) -> int:
+    """Add the true time of every block that the solution gets wrong on one clock; return how many."""
+    times = separator_times(
+        relaxation.index,
+        flow.index,
+        flow.blocks,
+        choice,
+        result.layout.segments,
+        result.layout.segment_of,
+        result.schedule.segment_start_s,
+        result.schedule.op_end_s,
+    )
+    added = 0
+    before = 0.0
+    for k, (block, time_s) in enumerate(zip(flow.blocks, times, strict=True)):
+        elapsed = (time_s - before) * flow.scale.time
+        before = time_s
+        terms = flow.block_time(k, clock)
+        if value_of(terms, values) < elapsed * (1 - _WORTH_S) - 1e-6:
+            _bind(relaxation, terms, elapsed, changes(flow, choice, block.scope))
+            added += 1
     return added
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from placer.baselines import starting_choices
 from placer.evaluate import evaluate
+from placer.solver.after_pauses import find_after_pauses
 from placer.solver.floor import floor
 from placer.solver.known import Known
 from placer.solver.many.solve import solve_flows
@@ -52,9 +54,14 @@ def find(
         Ctrl-C ended the search before it had a choice to return.
     """
     known = Known(gap, floor(index))
-    turns = find_one_flow if len(index.flows) == 1 else _many_flows
     try:
-        turns(index, known, time_limit_s, seed, progress)
+        if index.problem.limits.deadline_after_pauses_s:
+            again = partial(find, gap=gap, seed=seed, progress=None)
+            find_after_pauses(index, known, lambda i, s: again(i, time_limit_s=s), time_limit_s, seed, progress)
+        elif len(index.flows) == 1:
+            find_one_flow(index, known, time_limit_s, seed, progress)
+        else:
+            _many_flows(index, known, time_limit_s, seed, progress)
     except KeyboardInterrupt:
         if known.best.evaluation is None:
             raise

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from placer.solver.blocks import blocks_of
-from placer.solver.latency_terms import add_latency, needs_latency
+from placer.solver.latency_terms import add_latency
 from placer.solver.scale import Scale
 from placer.solver.segment_terms import add_segments
 from placer.solver.terms import Terms, add_to
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ortools.math_opt.python import mathopt
 
     from placer.index import FlowIndex, OptionIndex
+    from placer.solver.latency_terms import Clock
     from placer.solver.relaxation import Relaxation
 
 
@@ -35,7 +37,8 @@ class FlowRelaxation:
         self.medium_s: list[Terms] = [{} for _ in self.problem.media]
         self.blocks = blocks_of(flow)
         self.latency: Terms = {}
-        self.time: list[mathopt.Variable] = []
+        """On busy connections; empty where nothing depends on it."""
+        self.clocks: list[Clock] = []
         self.serial: Terms = {}
         self.begun: list[dict[int, Terms]] = [{} for _ in range(flow.size)]
         """For each op and device, its contribution to the count of segments; empty where segments cost nothing."""
@@ -45,8 +48,7 @@ class FlowRelaxation:
         self._compute()
         self._transfers()
         add_segments(self)
-        if needs_latency(self):
-            add_latency(self)
+        add_latency(self)
         self._caps()
 
     def allowed(self, v: int, o: OptionIndex) -> bool:
@@ -214,13 +216,30 @@ class FlowRelaxation:
                 anyone = self._any([terms for _, terms in reached]) if len(steps) > 1 else steps[0][1]
                 add_to(self.serial, anyone.items(), cost[0] * size * self.scale.time)
 
-    def block_time(self, k: int) -> Terms:
+    def block_time(self, k: int, clock: Clock) -> Terms:
         """Express the time block k takes: from the separator before it to its end."""
         block = self.blocks[k]
-        terms: Terms = dict(self.latency) if block.end < 0 else {self.time[block.end]: 1.0}
+        terms: Terms = dict(clock.latency) if block.end < 0 else {clock.time[block.end]: 1.0}
         if block.before >= 0:
-            add_to(terms, [(self.time[block.before], -1.0)])
+            add_to(terms, [(clock.time[block.before], -1.0)])
         return terms
+
+    @cached_property
+    def _block_bytes(self) -> dict[int, float]:
+        """For each op, the bytes of all that the ops of its block read."""
+        found: dict[int, float] = {}
+        for block in self.blocks:
+            read = {t for v in block.ops for t in self.index.inputs[v]}
+            total = sum(
+                max(self.index.bytes_of(t, a) for a in range(len(self.index.options[self.index.tensors[t].producer])))
+                for t in read
+            )
+            found |= dict.fromkeys(block.ops, total)
+        return found
+
+    def most_bytes(self, v: int) -> float:
+        """Bytes that no message to op v exceeds: what leaves a segment together is read within one block."""
+        return self._block_bytes[v]
 
     def block_begun(self, k: int, d: int) -> Terms:
         """Express how many segments begin in block k on device d (a lower bound of it)."""

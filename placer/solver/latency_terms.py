@@ -3,40 +3,72 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from placer.connections import least_held_s
 from placer.solver.terms import SLACK, Terms, add_to
 
 if TYPE_CHECKING:
+    from ortools.math_opt.python import mathopt
+
     from placer.solver.flow_relaxation import FlowRelaxation
+    from placer.transfer_time import Connections
 
 
-def needs_latency(flow: FlowRelaxation) -> bool:
-    """Tell whether anything in the problem depends on this flow's latency."""
-    waits = any(flow.problem.devices[d].wait_w for d in flow.index.source_devices)
-    return waits or flow.index.flow.deadline_s is not None or flow.problem.problem.objective == "latency_s"
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """When each op of a flow is done at the earliest, and the flow, on connections of one state."""
+
+    connections: Connections
+    latency: Terms
+    time: list[mathopt.Variable] = field(default_factory=list)
+    """Empty where latency is a sum and not a schedule."""
 
 
 def add_latency(flow: FlowRelaxation) -> None:
-    """Bound the latency from below by paths and by each device's load in each block; charge the waiting."""
+    """Bound the latency from below, on busy connections and on paused ones where a deadline asks for it."""
+    deadline_s = flow.index.flow.deadline_s
+    after_pauses_s = flow.problem.problem.limits.deadline_after_pauses_s.get(flow.index.name)
+    waits = any(flow.problem.devices[d].wait_w for d in flow.index.source_devices)
+    told = waits or flow.problem.problem.objective == "latency_s"
+    # Of two limits one clock is enough: what is in time after pauses is hardly ever late without, and evaluated anyway.
+    if told or (deadline_s is not None and (after_pauses_s is None or after_pauses_s > deadline_s)):
+        busy = _clock(flow, "busy")
+        flow.latency = busy.latency
+        _cap(flow, busy, deadline_s)
+        _waiting(flow)
+    if after_pauses_s is not None:
+        _cap(flow, _clock(flow, "paused"), after_pauses_s)
+
+
+def _clock(flow: FlowRelaxation, connections: Connections) -> Clock:
+    """Bound the latency from below by paths and by each device's load in each block."""
     if flow.index.flow.latency == "serial":
-        flow.latency = dict(flow.serial)
+        clock = Clock(connections, dict(flow.serial))
     else:
         end = flow.parent.amount()
-        flow.latency = {end: 1.0}
-        flow.time = [flow.parent.amount() for _ in range(flow.index.size)]
+        clock = Clock(connections, {end: 1.0}, [flow.parent.amount() for _ in range(flow.index.size)])
         for v in range(flow.index.size):
             if not flow.index.successors[v]:
-                flow.parent.row({end: 1.0, flow.time[v]: -1.0}, lower=0.0)
-            _paths(flow, v)
-        _loads(flow)
-    deadline = flow.index.flow.deadline_s
-    if deadline is not None:
-        flow.parent.row(flow.latency, upper=deadline * flow.scale.time * (1 + SLACK))
+                flow.parent.row({end: 1.0, clock.time[v]: -1.0}, lower=0.0)
+            _paths(flow, clock, v)
+        _loads(flow, clock)
+    flow.clocks.append(clock)
+    return clock
+
+
+def _cap(flow: FlowRelaxation, clock: Clock, deadline_s: float | None) -> None:
+    if deadline_s is not None:
+        flow.parent.row(clock.latency, upper=deadline_s * flow.scale.time * (1 + SLACK))
+
+
+def _waiting(flow: FlowRelaxation) -> None:
+    """Charge the waiting: idle seconds >= latency - seconds at work."""
     for d in flow.index.source_devices:
         wait = flow.problem.devices[d].wait_w * flow.scale.energy / flow.scale.time
         if wait:
-            # Idle seconds >= latency - seconds at work; a variable, so that no joules are ever taken off again.
+            # A variable, so that no joules are ever taken off again.
             idle = flow.parent.amount()
             longer: Terms = {idle: 1.0}
             add_to(longer, flow.latency.items(), -1.0)
@@ -54,7 +86,7 @@ def add_latency(flow: FlowRelaxation) -> None:
             add_to(flow.energy[d], [(idle, 1.0)], wait)
 
 
-def _paths(flow: FlowRelaxation, v: int) -> None:
+def _paths(flow: FlowRelaxation, clock: Clock, v: int) -> None:
     """T_v >= T_u + sum_ab z_uv,ab (delay_ab + segment_s_b if places differ) + sum_b s_vb x_vb."""
     work: Terms = {}
     begin: defaultdict[int, float] = defaultdict(float)
@@ -62,39 +94,41 @@ def _paths(flow: FlowRelaxation, v: int) -> None:
         add_to(work, [(flow.x[v][b], -o.seconds * flow.scale.time)])
         begin[o.device] = 0.0 if flow.index.is_endpoint[v] else flow.problem.devices[o.device].segment_s
     if not flow.index.predecessors[v]:
-        first: Terms = {flow.time[v]: 1.0, **work}
+        first: Terms = {clock.time[v]: 1.0, **work}
         add_to(first, [(flow.x[v][b], -begin[o.device] * flow.scale.time) for b, o in enumerate(flow.index.options[v])])
         flow.parent.row(first, lower=0.0)
     for u in flow.index.predecessors[v]:
-        terms: Terms = {flow.time[v]: 1.0, flow.time[u]: -1.0}
+        terms: Terms = {clock.time[v]: 1.0, clock.time[u]: -1.0}
         add_to(terms, work.items())
         for (a, b), z in flow.pair[u, v].items():
             left, right = flow.index.options[u][a], flow.index.options[v][b]
-            delay = delay_s(flow, u, v, a, b)
+            delay = delay_s(flow, u, v, a, b, clock.connections)
             if (left.device, left.mode) != (right.device, right.mode) or flow.index.is_endpoint[u]:
                 delay += begin[right.device]
             add_to(terms, [(z, -delay * flow.scale.time)])
         flow.parent.row(terms, lower=0.0)
 
 
-def delay_s(flow: FlowRelaxation, u: int, v: int, a: int, b: int) -> float:
-    """Seconds from u's end until v has all of u's tensors it needs, on links and device otherwise empty."""
+def delay_s(flow: FlowRelaxation, u: int, v: int, a: int, b: int, connections: Connections = "busy") -> float:
+    """Seconds from u's end until v has all of u's tensors it needs, at least: on links and device otherwise empty."""
     left, right = flow.index.options[u][a], flow.index.options[v][b]
     shared = [t for t in flow.index.outputs[u] if v in flow.index.tensors[t].consumers]
     if left.device != right.device:
-        link = flow.problem.links[flow.problem.link_at[left.device, right.device]]
-        return link.latency_s + sum(flow.index.bytes_of(t, a) for t in shared) / link.bytes_per_s
+        k = flow.problem.link_at[left.device, right.device]
+        link, size = flow.problem.links[k], sum(flow.index.bytes_of(t, a) for t in shared)
+        held_s = least_held_s(flow.problem, flow.index, k, size, flow.most_bytes(v)) if connections == "paused" else 0.0
+        return link.latency_s + held_s + size / link.bytes_per_s
     if left.mode == right.mode:
         return 0.0
     s_per_byte, _ = flow.problem.conversion.get((left.device, left.mode, right.mode), (0.0, 0.0))
     return max((s_per_byte * flow.index.bytes_of(t, a) for t in shared), default=0.0)
 
 
-def _loads(flow: FlowRelaxation) -> None:
+def _loads(flow: FlowRelaxation, clock: Clock) -> None:
     """Time of a block >= load of each device in it + time of the closing separator, wherever that runs."""
     for k, block in enumerate(flow.blocks):
         for d, device in enumerate(flow.problem.devices):
-            terms = flow.block_time(k)
+            terms = flow.block_time(k, clock)
             for v in block.inner:
                 add_to(
                     terms,

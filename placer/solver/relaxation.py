@@ -22,7 +22,7 @@ from placer.solver.terms import SLACK, Terms, add_to
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from placer.index import Choice, ProblemIndex
+    from placer.index import Choice, FlowIndex, ProblemIndex
     from placer.problem import Objective
 
 _LARGEST = 1e7
@@ -30,6 +30,12 @@ _LARGEST = 1e7
 
 FINER = 1e6
 """How much finer the units of times and bytes are where every variable is rounded to a whole number."""
+
+
+def _deadlines_s(index: ProblemIndex, flow: FlowIndex) -> tuple[float, float]:
+    """Give a flow's deadlines, with pauses and without; infinite where there is none."""
+    after_pauses_s = index.problem.limits.deadline_after_pauses_s.get(flow.name, math.inf)
+    return math.inf if flow.flow.deadline_s is None else flow.flow.deadline_s, after_pauses_s
 
 
 class Relaxation:
@@ -44,10 +50,7 @@ class Relaxation:
         self.horizon_s = horizon_s
         """Seconds beyond which no latency is worth anything; deadlines are horizons too."""
         self.model = mathopt.Model(name="placement")
-        self.flows = [
-            FlowRelaxation(self, f, horizon_s if f.flow.deadline_s is None else min(horizon_s, f.flow.deadline_s))
-            for f in index.flows
-        ]
+        self.flows = [FlowRelaxation(self, f, min(horizon_s, *_deadlines_s(index, f))) for f in index.flows]
         if whole:
             # HiGHS looks for symmetries itself, and its bounds rise more slowly with these rows.
             self._order_alike()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from placer import rules
 from placer.assemble import assemble
 from placer.errors import Infeasible, NoPlanFound
-from placer.evaluate import evaluate
+from placer.evaluate import evaluate, late_after_pauses
 from placer.index import ProblemIndex
 from placer.solver.conflict import find_amounts, find_conflict
 from placer.solver.find import find
@@ -33,6 +34,7 @@ def solve(
     name: str = "",
     models: tuple[Model, ...] = (),
     agents: Mapping[str, str] | None = None,
+    after_pauses: bool = False,
 ) -> Plan:
     """Find the plan of least objective, and prove it.
 
@@ -41,7 +43,8 @@ def solve(
     problem
         What to place where.
     time_limit_s
-        Wall-clock seconds of the search; the best plan so far is returned then, with its gap.
+        Wall-clock seconds of the search; the best plan so far is returned then, with its gap. Where deadlines are to
+        hold after pauses, of each of the searches that this takes.
     gap
         Relative distance between objective and bound that is good enough.
     seed
@@ -50,6 +53,10 @@ def solve(
         Called as the search goes on, with the best objective (inf if none yet) and the bound.
     built, name, models, agents
         What the problem was made from; carried into the plan.
+    after_pauses
+        Keep deadlines also where TCP forgets, in the pauses between requests, what the links bear. A flow that the
+        best plan would break its deadline for gets a `deadline_after_pauses_s` in the plan's problem, and the search
+        begins anew.
 
     Returns
     -------
@@ -63,26 +70,47 @@ def solve(
     NoPlanFound
         The time limit ended the search before any plan was found.
     """
-    index = ProblemIndex(problem)
-    outcome = find(index, time_limit_s=time_limit_s, gap=gap, seed=seed, progress=progress)
-    if outcome.status == "infeasible":
-        meanings = built.meanings if built else {}
-        conflict = find_conflict(problem)
-        amounts = find_amounts(problem, conflict, time_limit_s=time_limit_s)
-        raise Infeasible(
-            tuple(meanings.get(rule, rule) for rule in conflict),
-            tuple(replace(a, rule=meanings.get(a.rule, a.rule)) for a in amounts),
-        )
-    if outcome.choices is None:
-        raise NoPlanFound(f"no plan was found in {time_limit_s:g} s, nor a proof that there is none; give more time")
-    choices, evaluation = tidy(index, outcome.choices, evaluate(index, outcome.choices))
+    meanings = built.meanings if built else {}
+    bound = 0.0
+    while True:
+        index = ProblemIndex(problem)
+        outcome = find(index, time_limit_s=time_limit_s, gap=gap, seed=seed, progress=progress)
+        if outcome.status == "infeasible":
+            raise _infeasible(problem, meanings, time_limit_s)
+        if outcome.choices is None:
+            raise NoPlanFound(_nothing(problem, time_limit_s))
+        # A bound without some rules holds with them too.
+        bound = max(bound, outcome.bound)
+        choices, evaluation = tidy(index, outcome.choices, evaluate(index, outcome.choices))
+        late = late_after_pauses(index, choices) if after_pauses else ()
+        if not late:
+            break
+        problem = rules.with_deadlines_after_pauses(problem, late)
     return assemble(
         index,
         choices,
         evaluation,
-        outcome.bound,
+        bound,
         built=built,
         name=name,
         models=models,
         agents=agents,
+        after_pauses=after_pauses,
     )
+
+
+def _infeasible(problem: Problem, meanings: Mapping[str, str], time_limit_s: float) -> Infeasible:
+    conflict = find_conflict(problem)
+    amounts = find_amounts(problem, conflict, time_limit_s=time_limit_s)
+    return Infeasible(
+        tuple(meanings.get(rule, rule) for rule in conflict),
+        tuple(replace(a, rule=meanings.get(a.rule, a.rule)) for a in amounts),
+    )
+
+
+def _nothing(problem: Problem, time_limit_s: float) -> str:
+    text = f"no plan was found in {time_limit_s:g} s, nor a proof that there is none; give more time"
+    if late := problem.limits.deadline_after_pauses_s:
+        flows = ", ".join(map(repr, late))
+        text += f". There are plans, but late after the pauses that the rate of {flows} leaves between its requests"
+    return text

@@ -11,7 +11,7 @@ import msgspec
 from placer import rules
 from placer.assemble import assemble
 from placer.errors import Infeasible, NoPlanFound, ProblemError
-from placer.evaluate import evaluate
+from placer.evaluate import evaluate, late_after_pauses
 from placer.index import ProblemIndex
 from placer.objective import TOTALS
 from placer.solver.conflict import find_conflict
@@ -97,7 +97,8 @@ def pareto(
     progress
         Called with the number of points known.
     built
-        What the problem was built from; carried into the plans.
+        What the problem was built from; carried into the plans. Deadlines are then kept after pauses too, as in any
+        plan of a site.
 
     Returns
     -------
@@ -118,7 +119,32 @@ def pareto(
         raise ProblemError(f"pareto: {first!r} twice; give two different objectives")
     if max_points is not None and max_points < 2:
         raise ProblemError(f"pareto: max_points {max_points} is too few; the two ends alone are two")
-    finder = _Finder(problem, first, second, time.monotonic() + time_limit_s, seed)
+    end_s = time.monotonic() + time_limit_s
+    while True:
+        front = _search_front(problem, first, second, max_points, end_s, seed, progress, built)
+        index = ProblemIndex(problem)
+        late = {
+            flow
+            for plan in front
+            for flow in late_after_pauses(index, [index.choice_of(i, f.assignment) for i, f in enumerate(plan.flows)])
+        }
+        if built is None or not late:
+            return front
+        # As of a plan of the site: what its deadlines do not hold for after pauses is no plan.
+        problem = rules.with_deadlines_after_pauses(problem, late)
+
+
+def _search_front(
+    problem: Problem,
+    first: Objective,
+    second: Objective,
+    max_points: int | None,
+    end_s: float,
+    seed: int,
+    progress: Callable[[int], None] | None,
+    built: Built | None,
+) -> Front:
+    finder = _Finder(problem, first, second, end_s, seed)
     left, right = finder.ends()
     known = [left] if _same(left, right) else [left, right]
     boxes = [(left, right)]

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from placer.transfer_time import (
     INITIAL_WINDOW_BYTES,
     Path,
-    cold_s,
-    idle_s,
+    call_s,
+    held_s,
+    least_paused_s,
     settled_window_bytes,
     stall_s,
-    warm_s,
     wire_bytes,
 )
 
@@ -33,9 +33,25 @@ def test_a_window_of_ten_segments_stalls_twice_before_it_holds_the_path():
     assert stall_s(14e3, path, 15e3) == 0
 
 
-@given(size=SIZES, path=PATHS)
-def test_warm_is_quickest_and_cold_slowest(size, path):
-    assert warm_s(size, path) <= idle_s(size, path) < cold_s(size, path)
+@given(size=SIZES, path=PATHS, period_s=st.floats(0, 100))
+def test_busy_is_quickest_and_closed_slowest(size, path, period_s):
+    busy_s, paused_s, new_s, closed_s = (
+        call_s(size, path, state, period_s) for state in ("busy", "paused", "new", "closed")
+    )
+    assert busy_s <= paused_s <= new_s + 1e-12
+    assert isclose(closed_s - new_s, 2 * path.round_trip_s + 0.009, abs_tol=1e-9)
+
+
+@given(size=SIZES, round_trip_s=st.floats(1e-4, 0.5), part=st.floats(0.01, 1), period_s=st.floats(0, 100))
+def test_what_a_first_window_holds_is_never_held_back(size, round_trip_s, part, period_s):
+    path = Path(round_trip_s=round_trip_s, bytes_per_s=part * INITIAL_WINDOW_BYTES / round_trip_s * (1 - 1e-9))
+    assert held_s(wire_bytes(size), path, "paused", period_s) == held_s(wire_bytes(size), path, "new") == 0
+
+
+@given(sizes=st.lists(SIZES, min_size=3, max_size=3), path=PATHS, period_s=st.floats(0, 100))
+def test_no_message_is_held_back_less_than_the_least_of_its_range(sizes, path, period_s):
+    least, size, most = (wire_bytes(s) for s in sorted(sizes))
+    assert least_paused_s(least, most, path, period_s) <= held_s(size, path, "paused", period_s) + 1e-12
 
 
 @given(size=SIZES, path=PATHS, window=st.floats(INITIAL_WINDOW_BYTES, 1e7), more=st.floats(1, 10))

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from placer.demo import plan_demo
-from placer.pauses import pauses
+from placer.evaluate import evaluate
+from placer.index import ProblemIndex
 from placer.report.notes import notes
 from placer.report.tables import amount
 from placer.solver.solve import solve
@@ -63,9 +64,11 @@ def test_a_start_that_is_not_known_is_told_of_devices_in_use_only(planned):
 
 
 def test_a_pause_is_told_once_with_its_figures(slow):
-    (note,), (found,) = about_tcp(slow), pauses(slow)
+    (note,), (flow,) = about_tcp(slow), slow.flows
+    index = ProblemIndex(slow.problem)
+    (paused,) = evaluate(index, (index.choice_of(0, flow.assignment),), "paused").flows
     assert "at 0.5 a second TCP forgets" in note
-    assert f"takes about {amount(found.paused_s, 's')}, not {amount(found.planned_s, 's')}" in note
+    assert f"takes about {amount(paused.latency_s, 's')}, not {amount(flow.latency_s, 's')}." in note
 
 
 def test_who_never_rests_is_not_told_of(slow):
@@ -80,12 +83,18 @@ def test_flows_that_pause_alike_share_a_sentence(slow):
     assert "of flows 'look-1' and 'look-2' bear: they then take longer, the most 'look-2': about" in note
 
 
-def test_flows_that_are_late_after_a_pause_are_told_apart(slow):
-    (flow,) = slow.flows
-    tight = several(slow, 0.5, 0.5, deadline_s=flow.latency_s + 0.01)
-    both = replace(tight, flows=(tight.flows[0], replace(tight.flows[1], deadline_s=60.0)))
-    in_time, late = about_tcp(both)
-    assert "flow 'look-1' bear" in in_time
-    assert "flow 'look-0' bear" in late
-    assert late.endswith(f"beyond the deadline of {amount(flow.latency_s + 0.01, 's')}; emulate it.")
-    assert "each then takes" in about_tcp(tight)[0]
+def test_it_is_told_for_which_deadlines_plans_were_passed_over(slow):
+    def told(**limits_s):
+        plan = several(slow, 0.5, 0.5)
+        limits = replace(
+            plan.problem.limits, deadline_after_pauses_s={n.replace("_", "-"): s for n, s in limits_s.items()}
+        )
+        return [n for n in notes(replace(plan, problem=replace(plan.problem, limits=limits))) if "passed over" in n]
+
+    assert not told()
+    (note,) = told(look_1=0.4)
+    assert "plans that keep the deadline of 400 ms of flow 'look-1' only without such pauses" in note
+    (note,) = told(look_0=0.4, look_1=0.4)
+    assert "the deadline of 400 ms of flows 'look-0' and 'look-1' only" in note
+    (note,) = told(look_0=0.4, look_1=0.5)
+    assert "keep the deadlines of flows 'look-0' and 'look-1' only" in note

@@ -1,0 +1,147 @@
+"""Deadlines after pauses: against brute force, in the solver's own plans, and what is said where there is none."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from placer import rules
+from placer.baselines import starting_choices
+from placer.errors import Infeasible
+from placer.evaluate import evaluate, evaluate_flow, late_after_pauses
+from placer.index import ProblemIndex
+from placer.solver import after_pauses
+from placer.solver.find import find
+from placer.solver.known import Known
+from placer.solver.plain import Backend, search
+from placer.solver.solve import solve
+from tests.oracles.brute_force import brute_force, with_caps
+from tests.oracles.paused_problem import paused_problem
+from tests.oracles.random_problem import random_problem
+
+if TYPE_CHECKING:
+    from placer.plan import Plan
+    from placer.problem import Problem
+
+
+def drawn(seed: int) -> Problem:
+    """Draw a small problem at rates that leave pauses, with deadlines after them that bite."""
+    rng = random.Random(seed)
+    kind = rng.random()
+    if kind < 0.6:
+        problem = random_problem(seed, devices=3, ops=rng.choice([3, 4]), shares=rng.random() < 0.5)
+    elif kind < 0.8:
+        problem = random_problem(seed, devices=2, ops=3, modes=2, shares=True)
+    else:
+        problem = random_problem(seed, devices=2, ops=2, flows=2)
+    if rng.random() < 0.5:
+        problem = with_caps(problem, rng)
+    flows = []
+    for flow in problem.flows:
+        tensors = tuple(replace(t, bytes=t.bytes * rng.choice([1, 10])) for t in flow.tensors)
+        flows.append(replace(flow, rate_hz=rng.choice([0.1, 0.5, 1.0, 2.0]), tensors=tensors))
+    index = ProblemIndex(replace(problem, flows=tuple(flows)))
+    caps = {}
+    for flow in index.flows:
+        choices = [tuple(rng.randrange(len(o)) for o in flow.options) for _ in range(30)]
+        latencies = sorted(evaluate_flow(index, flow, c, "paused").latency_s for c in choices)
+        caps[flow.name] = latencies[rng.choice([0, 1, 3, 8])]
+    return replace(index.problem, limits=replace(index.problem.limits, deadline_after_pauses_s=caps))
+
+
+def bites(problem: Problem) -> bool:
+    return brute_force(problem) != brute_force(
+        replace(problem, limits=replace(problem.limits, deadline_after_pauses_s={}))
+    )
+
+
+@pytest.mark.parametrize("how", ["find", "highs", "cp-sat"])
+def test_the_best_choice_that_is_in_time_after_pauses_equals_brute_force(how: Backend | str) -> None:
+    bitten = infeasible = 0
+    for seed in range(25):
+        problem = drawn(seed)
+        index, least = ProblemIndex(problem), brute_force(problem)
+        if how == "find":
+            found = find(index, time_limit_s=60.0)
+        else:
+            found = search(index, backend=how, starts=starting_choices(index), time_limit_s=60.0)  # type: ignore[arg-type]
+        if least is None:
+            assert found.status == "infeasible", seed
+            infeasible += 1
+        else:
+            assert found.evaluation is not None, seed
+            assert found.status == "optimal", seed
+            assert math.isclose(found.evaluation.objective, least, rel_tol=2e-6), seed
+            bitten += bites(problem)
+    assert bitten >= 3
+    assert infeasible >= 3
+
+
+def where(plan: Plan) -> str:
+    return "".join(plan.flows[0].assignment[op][0][0] for op in "abc")
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "place"),
+    # Sent as it is, after a, after b, after c: 5, 4, 2 and no stalls of a round trip each, less what is under way.
+    [(0.4, "bbb"), (0.34, "cbb"), (0.22, "ccb"), (0.12, "ccc")],
+)
+def test_a_plan_is_in_time_after_pauses_and_the_best_of_those(deadline_s: float, place: str) -> None:
+    problem = paused_problem(deadline_s)
+    without = solve(problem)
+    assert where(without) == "bbb"
+    assert without.flows[0].latency_s < 0.12
+    plan = solve(problem, after_pauses=True)
+    assert where(plan) == place
+    assert plan.status == "optimal"
+    late = rules.with_deadlines_after_pauses(problem, ["inspect"])
+    assert plan.problem == (problem if place == "bbb" else late)
+    index = ProblemIndex(plan.problem)
+    choices = (index.choice_of(0, plan.flows[0].assignment),)
+    assert not late_after_pauses(index, choices)
+    # The numbers of a plan stay those of busy connections.
+    assert plan.flows[0].latency_s == evaluate(ProblemIndex(problem), choices).flows[0].latency_s
+    assert plan.objective == pytest.approx(brute_force(late), rel=1e-6)
+
+
+def test_busy_flows_are_planned_as_before() -> None:
+    problem = paused_problem(0.12, rate_hz=5.0)
+    assert solve(problem, after_pauses=True) == solve(problem)
+
+
+def test_a_first_bound_and_choices_in_time_come_without_the_milp(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = ProblemIndex(paused_problem(0.22, deadline_after_pauses_s={"inspect": 0.22}))
+    monkeypatch.setattr(after_pauses, "is_small", lambda index: False)
+    known = Known(1e-6)
+    after_pauses.find_after_pauses(index, known, lambda i, s: find(i, time_limit_s=s), 60.0, 0, None)
+    best = known.best
+    assert best.evaluation is not None
+    assert best.evaluation.feasible
+    assert best.evaluation.objective == pytest.approx(solve(index.problem).objective, rel=1e-6)
+    # Nothing of this proves that it is the best; the gap says so.
+    assert best.status == "feasible"
+    assert best.bound == pytest.approx(solve(paused_problem(0.22)).objective, rel=1e-6)
+
+
+def test_no_plan_in_time_after_pauses_names_that_deadline_and_what_would_do() -> None:
+    problem = paused_problem(0.2, camera_runs=False)
+    assert solve(problem).flows[0].latency_s < 0.2
+    with pytest.raises(Infeasible) as raised:
+        solve(problem, after_pauses=True)
+    assert raised.value.conflict == ("deadline_after_pauses_s of flow 'inspect'",)
+    (amount,) = raised.value.amounts
+    index = ProblemIndex(problem)
+    needed_s = evaluate(index, starting_choices(index)[0], "paused").flows[0].latency_s
+    assert amount.needed == pytest.approx(needed_s)
+    assert amount.enough
+    assert "0.2 s given, 0.3572 s would do" in str(raised.value)
+
+
+def test_a_flow_that_does_not_pause_for_long_is_not_asked_for_a_proof_of_it() -> None:
+    problem = paused_problem(0.12, rate_hz=0.0)
+    index = ProblemIndex(problem)
+    assert late_after_pauses(index, starting_choices(index)[0]) == ()
