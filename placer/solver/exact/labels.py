@@ -2,7 +2,8 @@
 
 A label is what a partial way has added to every row so far. Two labels at the same joint and place have the same
 ways on, so one that is worse or equal in every row goes; so does one whose price, with the cheapest way on, is
-above the cutoff.
+above the cutoff. What no way on can make exceed a row's limit is as good as less of it: labels are compared by what
+counts.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ import numpy.typing as npt
 from placer.solver.exact.undominated import undominated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from placer.solver.exact.bound import Bound
     from placer.solver.exact.choices import BlockChoices
     from placer.solver.exact.rows import Array
+
+
+_ROUNDING = 1e-12
+"""Share of a row's sums by which what counts of it is lowered, for sums that were added up in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,17 @@ class LabelResult:
     complete: bool
     """Whether every way of price up to the cutoff was covered, so that none better than `way` was missed."""
     labels: int
+    layers: tuple[dict[int, _Layer], ...]
+    """Labels at each joint, by place."""
+    choices: tuple[Mapping[tuple[int, int], BlockChoices], ...]
+    """What the labels were set along."""
+
+    def ways(self) -> list[Way]:
+        """Return a way for each label at the last joint: up to the cutoff none other is better in any row."""
+        if len(self.layers) <= len(self.choices):
+            return []
+        ends = [(z, k) for z, layer in self.layers[-1].items() for k in range(len(layer.rows))]
+        return [_trace(self.layers, self.choices, z, k) for z, k in ends]
 
 
 class _Layer:
@@ -63,6 +79,7 @@ def set_labels(
     cutoff: float,
     *,
     most: int | None = None,
+    held: int | None = None,
     stop: Callable[[], bool],
 ) -> LabelResult:
     """Find the way of least objective among the listed block choices.
@@ -83,10 +100,13 @@ def set_labels(
         Ways of a higher price are of no interest.
     most
         Keep at most so many labels per joint and place; the result is then not complete.
+    held
+        A row of which less is always better, like the objective.
     stop
         Asked now and then; true ends the search, incomplete.
     """
     prices = bound.multipliers
+    counts = _counts(joint_rows, choices, limit, held)
     first = bound.joint[0]
     layers: list[dict[int, _Layer]] = [
         {
@@ -98,7 +118,7 @@ def set_labels(
     count = 0
     for i, block in enumerate(choices):
         if stop():
-            return LabelResult(None, False, count)
+            return LabelResult(None, False, count, (), ())
         arriving: dict[int, list[_Layer]] = {}
         for (a, z), found in block.items():
             source = layers[i].get(a)
@@ -112,9 +132,12 @@ def set_labels(
                 arriving.setdefault(z, []).append(_Layer(rows[keep[:, 0], keep[:, 1]], origin))
         layer = {}
         for z, parts in arriving.items():
+            if z not in counts[i + 1]:
+                # No way leads on from here.
+                continue
             rows = np.concatenate([p.rows for p in parts])
             origin = np.concatenate([p.origin for p in parts])
-            best = np.array(undominated(rows), dtype=np.int64)
+            best = np.array(undominated(np.maximum(rows, counts[i + 1][z])), dtype=np.int64)
             if most is not None and len(best) > most:
                 # Spread the kept ones over the front; its two ends stay.
                 best = best[np.unique(np.linspace(0, len(best) - 1, most).astype(np.int64))]
@@ -123,14 +146,38 @@ def set_labels(
             count += len(best)
         layers.append(layer)
     ends = [(float(layer.rows[k, 0]), z, k) for z, layer in layers[-1].items() for k in range(len(layer.rows))]
-    if not ends:
-        return LabelResult(None, complete, count)
-    _, z, k = min(ends)
-    return LabelResult(_trace(layers, choices, z, k), complete, count)
+    way = None
+    if ends:
+        _, z, k = min(ends)
+        way = _trace(layers, choices, z, k)
+    return LabelResult(way, complete, count, tuple(layers), tuple(choices))
+
+
+def _counts(
+    joint_rows: list[Array], choices: list[Mapping[tuple[int, int], BlockChoices]], limit: Array, held: int | None
+) -> list[dict[int, Array]]:
+    """At each joint and place, what of each row counts (R,): no way on exceeds the limit from less than this."""
+    last = {z for _, z in choices[-1]} if choices else set()
+    ahead: list[dict[int, Array]] = [dict.fromkeys(last, np.zeros(len(limit)))]
+    for i in range(len(choices) - 1, -1, -1):
+        here: dict[int, Array] = {}
+        for (a, z), found in choices[i].items():
+            if z in ahead[-1] and found.places:
+                # Of sums that may fall again the highest counts: labels are held to the limit at each joint.
+                on = found.rows.max(axis=0) + joint_rows[i + 1][z] + np.maximum(ahead[-1][z], 0.0)
+                here[a] = np.maximum(here[a], on) if a in here else on
+        ahead.append(here)
+    always = ~np.isfinite(limit)
+    always[[0] if held is None else [0, held]] = True
+    size = np.where(always, 0.0, np.abs(limit))
+    return [
+        {z: np.where(always, -np.inf, limit - on - _ROUNDING * (size + np.abs(on))) for z, on in layer.items()}
+        for layer in reversed(ahead)
+    ]
 
 
 def _trace(
-    layers: list[dict[int, _Layer]], choices: list[Mapping[tuple[int, int], BlockChoices]], z: int, k: int
+    layers: Sequence[dict[int, _Layer]], choices: Sequence[Mapping[tuple[int, int], BlockChoices]], z: int, k: int
 ) -> Way:
     """Follow a label back to the start."""
     rows = layers[-1][z].rows[k]

@@ -18,7 +18,13 @@ _NUDGE = 1e-6
 
 
 def raise_bound(
-    at: Callable[[Array], Bound], start: Array, limit: Array, enough: float, stop: Callable[[], bool]
+    at: Callable[[Array], Bound],
+    start: Array,
+    limit: Array,
+    enough: float,
+    stop: Callable[[], bool],
+    *,
+    held: int | None = None,
 ) -> Bound:
     """Raise the bound by choosing multipliers, from `start` on, until it is at least `enough` or as high as it gets.
 
@@ -34,12 +40,16 @@ def raise_bound(
         No need to go higher.
     stop
         Asked before each row; true ends the work.
+    held
+        A row whose multiplier is kept too.
     """
     best = at(start)
     rows = len(start)
     for _ in range(_ROUNDS):
         before = best.value
         for r in range(1, rows):
+            if r == held:
+                continue
             if not np.isfinite(best.value) or best.value >= enough or stop():
                 return best
             best = _along(at, best, r, abs(float(limit[r])), enough)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placer.solver.exact.choices import BlockChoices, ChoiceFinder
-from placer.solver.exact.labels import set_labels
+from placer.solver.exact.labels import LabelResult, set_labels
 from placer.solver.exact.multipliers import raise_bound
 from placer.solver.exact.sharpen import sharpen
 from placer.solver.exact.structure import NOWHERE
@@ -35,6 +35,8 @@ _MUCH = 0.1
 _MANY = 2_000
 _BUDGET = 10_000
 """Work of one pass; where more is needed the part is split, for multipliers fit its halves better."""
+_ALL_BUDGET = 30_000
+"""Work of listing all ways up to a price, which nothing can stand in for."""
 _ROUNDING = 1e-11
 """Cutoffs are widened by this share of the largest sums, so that rounding never cuts off what is equal."""
 
@@ -144,7 +146,6 @@ class NodeSolver:
         window = max(_FIRST_WINDOW, 0.5 * gap) * scale
         while run.left(gap) and not self.stop():
             top = min(run.cutoff, run.lower + window)
-            run.stuck = None
             complete = self._pass(run, top + _ROUNDING * scale, None, False)
             if not complete:
                 split = self._inside(room, run.stuck) if split is None else split
@@ -176,7 +177,7 @@ class NodeSolver:
         return max(open_ops, key=lambda v: float(n.seconds[v].sum()), default=None)
 
     def _result(self, run: _Run, split: int | None) -> NodeResult:
-        places = None if run.way is None else self._places(run.way)
+        places = None if run.way is None else self.places(run.way)
         lower = min(run.lower, run.objective)
         return NodeResult(lower, places, run.objective, run.bound.multipliers, run.labels, split)
 
@@ -224,34 +225,43 @@ class NodeSolver:
                 return True
         return False
 
+    def ways(self, room: Room, spent: Array, start: Array, held: int, top: float) -> list[Way] | None:
+        """List the ways of a room up to a price, all that are not beaten in every row.
+
+        Parameters
+        ----------
+        room, spent, start
+            As those of `solve`.
+        held
+            The row whose multiplier stays that of `start`.
+        top
+            The price, limits' included: no way that keeps every limit and costs less at these multipliers is missed.
+
+        Returns
+        -------
+        list of Way or None
+            None where listing them takes too much work.
+        """
+
+        def at(multipliers: Array) -> Bound:
+            return self.bounder.at(room, multipliers, spent)
+
+        limit = self.numbers.rows.limit
+        bound = raise_bound(at, start, limit, top, self.stop, held=held)
+        if bound.value == np.inf:
+            return []
+        scale = float(np.abs(bound.multipliers[1:] @ np.where(np.isfinite(limit), limit, 0)[1:])) + abs(bound.value)
+        widened = top + _ROUNDING * max(scale, abs(top), 1e-300)
+        if bound.value > widened:
+            return []
+        self.finder.budget = _ALL_BUDGET
+        result, complete, _ = self._listed(bound, spent, widened, None, False, held)
+        return result.ways() if complete and result.complete else None
+
     def _pass(self, run: _Run, top: float, most: int | None, cheap: bool) -> bool:
-        """List the block choices of all ways up to a price and set labels along them; tell whether none was missed."""
-        bound = run.bound
-        count = len(self.bounder.blocks)
-        choices: list[Mapping[tuple[int, int], BlockChoices]] = []
-        exact = np.full_like(bound.blocks, np.inf)
-        complete = True
+        """Look for a better way among all up to a price; tell whether none was missed."""
         self.finder.budget = _BUDGET
-        for i in range(count):
-            through = bound.through(i)
-            found: dict[tuple[int, int], BlockChoices] = {}
-            for a, z in np.argwhere(through <= top):
-                if self.stop():
-                    return False
-                limit = float(bound.blocks[i, a, z] + (top - through[a, z]))
-                some = self.finder.find(bound, i, int(a), int(z), limit, cheap=cheap)
-                if not some.complete:
-                    complete = False
-                    run.stuck = i if run.stuck is None else run.stuck
-                if some.places:
-                    found[int(a), int(z)] = some
-                    exact[i, a, z] = (some.rows @ bound.multipliers).min()
-            choices.append(found)
-        ahead = np.zeros_like(bound.ahead)
-        for i in range(count - 1, -1, -1):
-            ahead[i] = (exact[i] + (ahead[i + 1] + bound.joint[i + 1])).min(axis=1)
-        limit_left = self.numbers.rows.limit - run.spent
-        result = set_labels(bound, ahead, self.joint_rows, choices, limit_left, top, most=most, stop=self.stop)
+        result, complete, run.stuck = self._listed(run.bound, run.spent, top, most, cheap)
         run.labels += result.labels
         if result.way is not None:
             objective = float(result.way.rows[0] + run.spent[0])
@@ -261,7 +271,46 @@ class NodeSolver:
             run.cutoff = min(run.cutoff, objective)
         return result.complete and complete and not cheap
 
-    def _places(self, way: Way) -> tuple[int, ...]:
+    def _listed(
+        self, bound: Bound, spent: Array, top: float, most: int | None, cheap: bool, held: int | None = None
+    ) -> tuple[LabelResult, bool, int | None]:
+        """List the block choices of all ways up to a price and set labels along them.
+
+        Returns
+        -------
+        tuple
+            The labels; whether no block choice was missed; and a block with more ways than there was work for.
+        """
+        count = len(self.bounder.blocks)
+        stuck: int | None = None
+        choices: list[Mapping[tuple[int, int], BlockChoices]] = []
+        exact = np.full_like(bound.blocks, np.inf)
+        complete = True
+        for i in range(count):
+            through = bound.through(i)
+            found: dict[tuple[int, int], BlockChoices] = {}
+            for a, z in np.argwhere(through <= top):
+                if self.stop():
+                    return LabelResult(None, False, 0, (), ()), False, stuck
+                limit = float(bound.blocks[i, a, z] + (top - through[a, z]))
+                some = self.finder.find(bound, i, int(a), int(z), limit, cheap=cheap)
+                if not some.complete:
+                    complete = False
+                    stuck = i if stuck is None else stuck
+                if some.places:
+                    found[int(a), int(z)] = some
+                    exact[i, a, z] = (some.rows @ bound.multipliers).min()
+            choices.append(found)
+        ahead = np.zeros_like(bound.ahead)
+        for i in range(count - 1, -1, -1):
+            ahead[i] = (exact[i] + (ahead[i + 1] + bound.joint[i + 1])).min(axis=1)
+        limit_left = self.numbers.rows.limit - spent
+        result = set_labels(
+            bound, ahead, self.joint_rows, choices, limit_left, top, most=most, held=held, stop=self.stop
+        )
+        return result, complete, stuck
+
+    def places(self, way: Way) -> tuple[int, ...]:
         """Place of each op of the flow."""
         places = [0] * self.numbers.flow.size
         for v, p in zip(self.bounder.joints, way.joints, strict=True):

@@ -48,6 +48,11 @@ class Pool:
         """For each part."""
         return self.master.columns
 
+    @property
+    def size(self) -> int:
+        """How many columns there are."""
+        return sum(map(len, self.columns))
+
     def begin(self) -> None:
         """Put each part as a whole on one device after the other."""
         for g, part in enumerate(self.parts):

@@ -11,20 +11,24 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from placer.solver.exact.front import Front, list_front
 from placer.solver.exact.solve import solve_flow
 from placer.solver.many.prices import priced
 from placer.solver.outcome import OPTIMALITY_GAP
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from placer.index import Choice, ProblemIndex
+    from placer.solver.exact.front import Queue
     from placer.solver.many.coupling import Coupling
     from placer.solver.many.parts import Part
     from placer.solver.many.prices import Prices
+
+T = TypeVar("T")
 
 _LONGEST_S = 2.0
 """A flow that takes longer is answered with the bound reached by then, so that no round waits for one of many."""
@@ -54,6 +58,20 @@ class Request:
     """A choice known beforehand."""
     rows: frozenset[int]
     """From the part's last answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontRequest:
+    """Whose choices to list, by cost and use of a queue that others share."""
+
+    part: int
+    row: int
+    """The queue's row, which has no price here but its own."""
+    queue: Queue
+    """In the part's positions."""
+    reached: tuple[float, ...]
+    """Prices up to which the front is wanted, the highest first: the next one where that takes too much work."""
+    rows: frozenset[int] = frozenset()
 
 
 def solve_alone(
@@ -151,15 +169,42 @@ class Pricing:
         """
         starts = starts or {}
         requests = [Request(g, starts.get(g), self._rows.get(g, frozenset())) for g in wanted]
-        shares = [requests[i :: self.processes] for i in range(self.processes)]
-        for worker, share in zip(self._workers, shares[1:], strict=True):
-            worker.send((share, prices, until_s - time.monotonic(), gap, longest_s))
-        here = price_here(self._parts, self._coupling, shares[0], prices, until_s, gap, longest_s)
-        answers = dict(zip(wanted[:: self.processes], here, strict=True))
+        answers = self._shared(price_here, requests, prices, until_s, gap, longest_s)
+        self._rows |= {g: answer.rows for g, answer in zip(wanted, answers, strict=True)}
+        return answers
+
+    def fronts(self, requests: Sequence[FrontRequest], prices: Prices, until_s: float) -> list[Front]:
+        """List choices of some parts by cost and use of a queue each.
+
+        Parameters
+        ----------
+        requests
+            Whose; rows known from earlier answers are added.
+        prices
+            The same for all.
+        until_s
+            `time.monotonic()` at which to stop; what is not listed by then has reached nothing.
+
+        Returns
+        -------
+        list of Front
+            In the order of the requests.
+        """
+        known = [replace(request, rows=self._rows.get(request.part, frozenset())) for request in requests]
+        return self._shared(front_here, known, prices, until_s)
+
+    def _shared(
+        self, task: Callable[..., list[T]], requests: Sequence[object], prices: Prices, until_s: float, *rest: float
+    ) -> list[T]:
+        """Do a task for some requests, a share of them in each process; return the answers in their order."""
+        count = self.processes
         for i, worker in enumerate(self._workers, start=1):
-            answers |= zip(wanted[i :: self.processes], worker.receive(), strict=True)
-        self._rows |= {g: answer.rows for g, answer in answers.items()}
-        return [answers[g] for g in wanted]
+            worker.send((task.__name__, requests[i::count], prices, until_s - time.monotonic(), *rest))
+        here = task(self._parts, self._coupling, requests[::count], prices, until_s, *rest)
+        answers = dict(zip(range(0, len(requests), count), here, strict=True))
+        for i, worker in enumerate(self._workers, start=1):
+            answers |= zip(range(i, len(requests), count), worker.receive(), strict=True)
+        return [answers[k] for k in range(len(requests))]
 
 
 def price_here(
@@ -184,6 +229,30 @@ def price_here(
     return answers
 
 
+def front_here(
+    parts: Sequence[Part], coupling: Coupling, requests: Sequence[FrontRequest], prices: Prices, until_s: float
+) -> list[Front]:
+    """List choices of some parts in this process; see `Pricing.fronts`."""
+    found = []
+    for request in requests:
+        g = request.part
+        free = prices.rows.copy()
+        free[request.row] = 0.0
+        index = priced(parts[g], coupling.parts[g], g, replace(prices, rows=free))
+        price = float(prices.rows[request.row])
+        for reached in request.reached:
+            front = list_front(
+                index, request.queue, price, reached, rows=request.rows, stop=lambda: time.monotonic() > until_s
+            )
+            if front.reached > -math.inf:
+                break
+        found.append(front)
+    return found
+
+
+_TASKS = {task.__name__: task for task in (price_here, front_here)}
+
+
 class Worker:
     """A second process: no fork, which threads of solvers do not survive, and nothing that asks for a main guard."""
 
@@ -205,11 +274,11 @@ class Worker:
         self._starting.join()
         self._write(pickle.dumps(message))
 
-    def receive(self) -> list[Answer]:
+    def receive(self) -> list[Any]:
         """Wait for the answers to the oldest message that has none yet."""
         assert self._process is not None
         assert self._process.stdout is not None
-        answers: list[Answer] = pickle.load(self._process.stdout)
+        answers: list[Any] = pickle.load(self._process.stdout)
         return answers
 
     def end(self) -> None:
@@ -239,9 +308,9 @@ def work() -> None:
     parts, coupling = pickle.load(sys.stdin.buffer)
     while True:
         try:
-            requests, prices, left_s, gap, longest_s = pickle.load(sys.stdin.buffer)
+            task, requests, prices, left_s, *rest = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        answers = price_here(parts, coupling, requests, prices, time.monotonic() + left_s, gap, longest_s)
+        answers = _TASKS[task](parts, coupling, requests, prices, time.monotonic() + left_s, *rest)
         pickle.dump(answers, out)
         out.flush()

@@ -155,6 +155,11 @@ class Rounds:
                 self.floors[g] = max(self.floors[g], answer.bound)
             self.best.raise_bound(self._sum(prices, self.floors))
 
+    @property
+    def value(self) -> float:
+        """The bound that the best prices and each part's minimum at them prove."""
+        return -math.inf if self.center is None else self._sum(self.center, self.floors)
+
     def _forget_prices(self) -> None:
         """Begin anew with prices, where costs begin or cease to count: those before are in other units."""
         self.center, self._value, self._hope = None, -math.inf, -math.inf

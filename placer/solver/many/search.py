@@ -1,7 +1,7 @@
 """The search for a plan of a whole site: rounds of prices and columns, then plans out of the columns, in turns.
 
-Rounds (rounds.py) raise the bound and bring columns; plans (plans.py) are made of them. What is known (best.py) is
-valid at every moment.
+Rounds (rounds.py) raise the bound and bring columns, queues (queues.py) raise it where whole choices share them; plans
+(plans.py) are made of columns. What is known (best.py) is valid at every moment.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from placer.solver.many.parts import make_parts
 from placer.solver.many.plans import Plans
 from placer.solver.many.pool import Pool
 from placer.solver.many.pricing import Pricing
+from placer.solver.many.queues import Queues
 from placer.solver.many.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def search(index: ProblemIndex, best: Best, *, seed: int, processes: int | None)
     with Pricing(parts, coupling, processes) as pricing:
         pool = Pool(parts, coupling)
         rounds, plans = Rounds(pool, best, pricing), Plans(pool, best, seed)
+        queues = Queues(pool, best, pricing)
         if not rounds.begin():
             return
         stock, size = plans.sketch(pool.master.solve()), 0
@@ -51,15 +53,20 @@ def search(index: ProblemIndex, best: Best, *, seed: int, processes: int | None)
             mix = rounds.run(share * best.gap, _RESERVE)
             if mix is None or best.done:
                 break
-            if sum(map(len, pool.columns)) > size:
-                prices = rounds.center or mix.prices
+            prices = rounds.center or mix.prices
+            if pool.size > size:
                 pool.fill(prices)
-                size = sum(map(len, pool.columns))
                 stock = plans.sketch(mix) or stock
                 if stock is not None:
                     plans.choose(mix, prices, stock)
             if not best.done:
                 rounds.tighten(0.2)
+            size = pool.size
+            if not best.done and rounds.center is not None:
+                queues.lift(rounds.center, rounds.floors, rounds.value, 0.2)
+            if pool.size > size and stock is not None and not best.done:
+                plans.choose(mix, prices, stock)
+            size = pool.size
             if best.done or best.left_s(_RESERVE) <= 0:
                 break
         if stock is not None and not best.done:
