@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from placer.solver.many.answers import solve_alone
 from placer.solver.many.clusters import clusters
 from placer.solver.many.integer import improve, pick_columns, stock_of
 from placer.solver.many.master import column_price
-from placer.solver.many.pricing import solve_alone
 from placer.solver.many.residual import beside
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from placer.index import Choice
+    from placer.solver.many.answers import Answer
     from placer.solver.many.columns import Column
     from placer.solver.many.coupling import Coupling
     from placer.solver.many.parts import Part
     from placer.solver.many.prices import Prices
-    from placer.solver.many.pricing import Answer
 
 _NEIGHBOURS = 40
 """Parts of one shape that try each other's new choices."""

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from placer.solver.many.answers import FrontRequest
 from placer.solver.many.knapsack import least_sum
 from placer.solver.many.master import column_price
-from placer.solver.many.pricing import FrontRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

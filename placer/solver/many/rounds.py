@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from placer.solver.many.answers import Answer
 from placer.solver.many.prices import no_prices, offset
-from placer.solver.many.pricing import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

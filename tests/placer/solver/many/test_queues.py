@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.site_instances import site
 from placer.index import ProblemIndex
+from placer.solver.many.answers import solve_alone
 from placer.solver.many.best import Best
 from placer.solver.many.columns import make_column
 from placer.solver.many.coupling import couple
@@ -18,7 +19,7 @@ from placer.solver.many.integer import stock_of
 from placer.solver.many.parts import make_parts
 from placer.solver.many.pool import Pool
 from placer.solver.many.prices import Prices, offset, priced
-from placer.solver.many.pricing import Pricing, solve_alone
+from placer.solver.many.pricing import Pricing
 from placer.solver.many.queues import Queues
 from placer.solver.many.solve import solve_flows
 from tests.oracles.bad_scales import stretched
