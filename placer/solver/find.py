@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from placer.index import ProblemIndex
     from placer.solver.outcome import Outcome
 
+_SEEDS = 2**30
+"""Of seeds as many are told apart: MILP solvers take whole numbers from 0 to 2^31, and turns count on from theirs."""
+
 _SMALL_S = 4.0
 """Seconds that the MILP has for a site before the solver of whole sites gets its turn."""
 
@@ -54,6 +57,7 @@ def find(
         Ctrl-C ended the search before it had a choice to return.
     """
     known = Known(gap, floor(index))
+    seed %= _SEEDS
     try:
         if index.problem.limits.deadline_after_pauses_s:
             again = partial(find, gap=gap, seed=seed, progress=None)

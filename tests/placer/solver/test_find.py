@@ -9,6 +9,7 @@ from placer.problem import decode_problem
 from placer.solver import one_flow as module
 from placer.solver.find import find
 from tests.e2e.desk import large_problem
+from tests.oracles.random_problem import random_problem
 
 
 @pytest.mark.parametrize("first_s", [0.05, 2.0])
@@ -38,3 +39,9 @@ def test_ctrl_c_before_there_is_a_choice_is_passed_on(monkeypatch):
     index = ProblemIndex(decode_problem(json.dumps(large_problem(deadline_s=0.06)).encode()))
     with pytest.raises(KeyboardInterrupt):
         find(index, time_limit_s=60)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31 - 1, 2**80])
+def test_any_whole_number_is_a_seed(seed):
+    index = ProblemIndex(random_problem(2, devices=2, ops=3, flows=2))
+    assert find(index, seed=seed).status == "optimal"
