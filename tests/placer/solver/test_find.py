@@ -43,5 +43,5 @@ def test_ctrl_c_before_there_is_a_choice_is_passed_on(monkeypatch):
 
 @pytest.mark.parametrize("seed", [-1, 2**31 - 1, 2**80])
 def test_any_whole_number_is_a_seed(seed):
-    index = ProblemIndex(random_problem(2, devices=2, ops=3, flows=2))
+    index = ProblemIndex(random_problem(3, devices=2, ops=3, flows=2))
     assert find(index, seed=seed).status == "optimal"
