@@ -208,7 +208,8 @@ def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str
         **_model_options(graph, tables, privacy),
         **{name: _condition_options(site, graph, tables, c) for name, c in graph.conditions.items()},
     }
-    sources, ops = source_ops(flow, graph)
+    with below(site.field_of(flow), "."):
+        (sources, ops), (sinks, last) = source_ops(flow, graph), sink_ops(flow, graph)
     for op in graph.ops:
         ops.append(
             Op(
@@ -220,7 +221,6 @@ def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str
                 share=graph.share[op.name],
             )
         )
-    sinks, last = sink_ops(flow, graph)
     ops += last
     tensors = []
     for name, tensor in graph.tensors.items():

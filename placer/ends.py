@@ -51,18 +51,19 @@ def source_ops(flow: profiles.Flow, graph: FlowGraph) -> tuple[dict[str, str], l
     Raises
     ------
     ProblemError
-        The flow names data that its stages do not read, or none arise where its requests begin.
+        The flow names data that its stages do not read, or none arise where its requests begin; the message begins
+        with the path of the field below the flow.
     """
     names = {graph.wire_name(tensor.name): tensor.name for tensor in graph.inputs}
     for field, named in (("sources", flow.sources), ("labels", flow.labels)):
         for name in named:
             if name not in names:
-                raise ProblemError(f"flow {flow.name!r}: {field}.{name}: no data are read so; {choices(name, names)}")
+                raise ProblemError(f"{field}.{name}: no data are read so; {choices(name, names)}")
     devices = {tensor: flow.sources.get(name, flow.source) for name, tensor in names.items()}
     if flow.source not in devices.values():
         raise ProblemError(
-            f"flow {flow.name!r}: source: no data arise on {flow.source!r}, as `sources` says; a request begins where "
-            f"some of its data arise: give one of {', '.join(dict.fromkeys(devices.values()))}"
+            f"source: {flow.source!r}: no data arise there, as `sources` says; a request begins where some of its data "
+            f"arise: give one of {', '.join(dict.fromkeys(devices.values()))}"
         )
     ops = {d: SOURCE if d == flow.source else f"{SOURCE} on {_quoted(d)}" for d in (flow.source, *devices.values())}
     return {t: ops[d] for t, d in devices.items()}, [_endpoint(op, d, 1.0) for d, op in ops.items()]
@@ -81,7 +82,8 @@ def sink_ops(flow: profiles.Flow, graph: FlowGraph) -> tuple[dict[str, str], lis
     Raises
     ------
     ProblemError
-        The flow names an output that no sink gets, or its sink gets none.
+        The flow names an output that no sink gets, or its sink gets none; the message begins with the path of the
+        field below the flow.
     """
     devices = _sink_devices(flow, graph)
     shares = {tensor.name: graph.made[tensor.name] for tensor in graph.outputs}
@@ -115,13 +117,11 @@ def _sink_devices(flow: profiles.Flow, graph: FlowGraph) -> dict[str, str]:
     for output, device in flow.sinks.items():
         tensor = graph.tensor_of(*split_origin(output))
         if tensor not in found:
-            raise ProblemError(
-                f"flow {flow.name!r}: sinks.{output}: that is no output that a sink gets; {choices(output, outputs)}"
-            )
+            raise ProblemError(f"sinks.{output}: that is no output that a sink gets; {choices(output, outputs)}")
         found[tensor] = device
     if flow.sink not in found.values():
         raise ProblemError(
-            f"flow {flow.name!r}: sink: {flow.sink!r} gets no output, as `sinks` says; give one of "
+            f"sink: {flow.sink!r} gets no output, as `sinks` says; give one of "
             f"{', '.join(dict.fromkeys(found.values()))}"
         )
     return found

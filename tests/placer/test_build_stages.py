@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from onnx import helper
 
 from placer import rules
 from placer.build import CONDITION_MODE, build
@@ -13,7 +14,7 @@ from placer.costs import Cost, CostTable
 from placer.ends import SINK, SOURCE, is_endpoint
 from placer.errors import ProblemError
 from placer.solver.solve import solve
-from profiles import Declassify, Site, Zone
+from profiles import Declassify, Site, Stage, Zone
 from tests.placer import stages as small
 from tests.placer.test_build import site
 
@@ -206,3 +207,13 @@ def test_what_is_sampled_twice_is_as_seldom_as_the_rarer_of_both(tmp_path):
         (flow,) = built(tmp_path, small.flow(stages)).problem.flows
         shares = {op.name: op.share for op in flow.ops}
         assert (shares["shrink/pool"], shares["gate/mean_0"]) == (1 / first, 1 / max(first, second))
+
+
+def test_what_a_model_hands_on_unchanged_cannot_be_sampled(tmp_path):
+    nodes = [helper.make_node("Relu", ["x"], ["y"], "relu")]
+    (tmp_path / "echo.onnx").write_bytes(
+        small._model(nodes, {"x": small.PICTURE}, {"y": small.PICTURE, "x": small.PICTURE})
+    )
+    stages = (small.STAGES[0], Stage(name="echo", model="echo.onnx", reads={"x": "frame"}, every=2))
+    with pytest.raises(ProblemError, match=r"stages\[1\].every: .* hands its input 'x' on as an output unchanged"):
+        built(tmp_path, small.flow(stages))

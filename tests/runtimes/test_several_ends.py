@@ -202,3 +202,15 @@ def test_data_that_nobody_took_are_not_thrown_away_for_others():
 def test_a_request_without_an_id_is_refused_at_once(served):
     with at(served, "camera") as camera, pytest.raises(BadRequest, match="hand the others in there"):
         camera.infer("flow", {"picture": feeds(0)["picture"]}, 5)
+
+
+def test_manifests_count_from_one():
+    share = fused(1).assignments["camera"]
+    with pytest.raises(ValueError, match="every is 0; it is a whole number from 1 on"):
+        msgspec.structs.replace(share.routes[0], every={"picture": 0})
+    with pytest.raises(ValueError, match="every of the route to 'cloud' names 'sound', which it does not carry"):
+        msgspec.structs.replace(share.routes[0], every={"sound": 2})
+    with pytest.raises(ValueError, match="segment 'flow/0': every is -1"):
+        msgspec.structs.replace(fused(1).assignments["cloud"].segments[0], every=-1)
+    with pytest.raises(ValueError, match="turn is -1; it counts from 0"):
+        hop(fused(1), turn=-1)
