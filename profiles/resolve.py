@@ -172,7 +172,8 @@ def _mode(entry: ModeEntry, base: Mode | None, place: Place) -> Mode:
             s_per_mac=multiplied(
                 needed_figure(entry.s_per_mac, base.s_per_mac if base else None, place.at("s_per_mac")), factor
             ),
-            mac_per_s=keeps.mac_per_s if keeps else None,
+            # Whoever takes so many times as long does so at the same power: the rate that it belongs to is less too.
+            mac_per_s=multiplied(keeps.mac_per_s, factor, -1) if keeps and keeps.mac_per_s else None,
             power_exponent=keeps.power_exponent if keeps else None,
             threads=base.threads if base else None,
             op_costs=op_costs if op_costs is None or factor is None else op_costs.times(factor.value, factor.source),

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from profiles import Site, SiteError, read_site
-from profiles.energy import transfer_cost
+from profiles.energy import at_rate, transfer_cost
 
 SITE = """\
 format: placer.site/1.0
@@ -347,3 +347,16 @@ def test_a_links_time_factor_multiplies_all_its_seconds(tmp_path: Path) -> None:
     assert after.latency_s == pytest.approx(3 * before.latency_s)
     assert after.bytes_per_s == pytest.approx(before.bytes_per_s / 3)
     assert after.tail_j == before.tail_j
+
+
+def test_a_modes_time_factor_leaves_its_power_though_that_follows_the_rate(tmp_path: Path) -> None:
+    raw: Any = yaml.safe_load(SITE)
+    powers = []
+    for factor in (1, 3):
+        modes = [{"name": "npu-int8", "time_factor": factor}]
+        raw["devices"][0] = {"name": "camera", "profile": "gap9_800mv", "zone": "floor", "modes": modes}
+        device = read(tmp_path, yaml.safe_dump(raw)).device("camera")
+        (mode,) = device.modes
+        # What a large model runs at: its seconds are those of its multiply-accumulates, so many times as long.
+        powers.append(at_rate(device, mode, 0.8 / mode.s_per_mac.value).active_w.value)
+    assert powers[1] == pytest.approx(powers[0])
