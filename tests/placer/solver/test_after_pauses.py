@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
 
 from placer import rules
 from placer.baselines import starting_choices
+from placer.build import Built
 from placer.errors import Infeasible
 from placer.evaluate import evaluate, evaluate_flow, late_after_pauses
+from placer.fallbacks import add_fallbacks, variant
 from placer.index import ProblemIndex
+from placer.plan import Model
+from placer.problem import Device, Link
 from placer.solver import after_pauses
 from placer.solver.find import find
 from placer.solver.known import Known
 from placer.solver.plain import Backend, search
 from placer.solver.solve import solve
+from placer.why.pareto import pareto
 from tests.oracles.brute_force import brute_force, with_caps
 from tests.oracles.paused_problem import paused_problem
 from tests.oracles.random_problem import random_problem
 
 if TYPE_CHECKING:
-    from placer.plan import Plan
-    from placer.problem import Problem
+    from placer.plan import FlowPlan, Plan
+    from placer.problem import Option, Problem
 
 
 def drawn(seed: int) -> Problem:
@@ -114,14 +119,17 @@ def test_busy_flows_are_planned_as_before() -> None:
 
 
 def test_a_first_bound_and_choices_in_time_come_without_the_milp(monkeypatch: pytest.MonkeyPatch) -> None:
-    index = ProblemIndex(paused_problem(0.22, deadline_after_pauses_s={"inspect": 0.22}))
+    problem = paused_problem(0.22, deadline_after_pauses_s={"inspect": 0.22})
+    # So little that the slower links, which are only so slow to be late, would not bear the answer.
+    tight = tuple(replace(link, max_utilization=0.025) for link in problem.links)
+    index = ProblemIndex(replace(problem, links=tight))
     monkeypatch.setattr(after_pauses, "is_small", lambda index: False)
     known = Known(1e-6)
     after_pauses.find_after_pauses(index, known, lambda i, s: find(i, time_limit_s=s), 60.0, 0, None)
     best = known.best
     assert best.evaluation is not None
     assert best.evaluation.feasible
-    assert best.evaluation.objective == pytest.approx(solve(index.problem).objective, rel=1e-6)
+    assert best.evaluation.objective == pytest.approx(brute_force(index.problem), rel=1e-6)
     # Nothing of this proves that it is the best; the gap says so.
     assert best.status == "feasible"
     assert best.bound == pytest.approx(solve(paused_problem(0.22)).objective, rel=1e-6)
@@ -145,3 +153,80 @@ def test_a_flow_that_does_not_pause_for_long_is_not_asked_for_a_proof_of_it() ->
     problem = paused_problem(0.12, rate_hz=0.0)
     index = ProblemIndex(problem)
     assert late_after_pauses(index, starting_choices(index)[0]) == ()
+
+
+def of_a_site(problem: Problem) -> dict[str, Any]:
+    """What a plan of a site has beside its problem, as far as its rules depend on it."""
+    built = Built(problem=problem, meanings={}, pue={}, origins={}, privacy={}, threads={})
+    return {"built": built, "models": (Model(flow="inspect", stage="m", path="m.onnx", sha256=""),)}
+
+
+def with_a_second_box(problem: Problem, latency_s: float) -> Problem:
+    """Add a box that costs a little more, so far away; the result is needed on the camera."""
+
+    def also(options: tuple[Option, ...]) -> tuple[Option, ...]:
+        more = (
+            replace(o, device="other", joules=o.joules * 1.1) for o in options if o.device == "box" and o.mode == "cpu"
+        )
+        return (*options, *more)
+
+    links = [Link(source=a, target=b, latency_s=latency_s, bytes_per_s=12.5e6, energy_j_per_byte=1e-9)
+             for pair in (("camera", "other"), ("box", "other")) for a, b in (pair, pair[::-1])]  # fmt: skip
+    (flow,) = problem.flows
+    sink = replace(flow.ops[-1], options=(replace(flow.ops[-1].options[0], device="camera"),))
+    ops = (*(replace(op, options=also(op.options)) for op in flow.ops[:-1]), sink)
+    return replace(
+        problem,
+        devices=(*problem.devices, Device(name="other")),
+        links=(*problem.links, *links),
+        flows=(replace(flow, ops=ops),),
+    )
+
+
+def in_time(flow: FlowPlan, problem: Problem, deadline_s: float) -> bool:
+    index = ProblemIndex(problem)
+    choice = index.choice_of(0, flow.assignment)
+    return evaluate_flow(index, index.flows[0], choice, "paused").latency_s <= deadline_s
+
+
+def test_fallbacks_of_a_site_s_plan_are_in_time_after_pauses_too() -> None:
+    problem = with_a_second_box(paused_problem(0.45), 0.06)
+    loose = add_fallbacks(solve(problem))
+    plan = add_fallbacks(solve(problem, after_pauses=True, **of_a_site(problem)))
+    # The plan itself is in time as it is.
+    assert plan.flows == loose.flows
+    assert plan.problem == problem
+    for planned, expected in ((loose, False), (plan, True)):
+        fallback = next(f for f in planned.fallbacks if f.lost == ("box",))
+        assert {device for device, _ in fallback.flows[0].assignment.values()} == {"camera", "other"}
+        assert in_time(fallback.flows[0], problem, 0.45) == expected
+
+
+def test_a_fallback_keeps_what_the_plan_had_to_keep() -> None:
+    problem = paused_problem(0.3, deadline_after_pauses_s={"inspect": 0.3})
+    (flow,) = problem.flows
+    often = replace(flow, name="watch", rate_hz=4.0)
+    plan = add_fallbacks(solve(replace(problem, flows=(flow, often))))
+    lost = next(f for f in plan.fallbacks if f.lost == ("camera", "box"))
+    assert [u.flow for u in lost.unserved] == ["inspect", "watch"]
+    only = replace(lost, flows=(plan.flow("watch"),))
+    assert not variant(plan, only).problem.limits.deadline_after_pauses_s
+
+
+def test_a_front_of_a_site_has_plans_in_time_after_pauses_alone() -> None:
+    problem = paused_problem(0.3)
+    late, kept = pareto(problem), pareto(problem, built=of_a_site(problem)["built"])
+    assert not in_time(late[0].flows[0], problem, 0.3)
+    assert kept.complete
+    assert all(in_time(plan.flows[0], problem, 0.3) for plan in kept)
+    assert kept[0].objective == pytest.approx(solve(problem, after_pauses=True).objective, rel=1e-5)
+
+
+def test_of_several_flows_those_that_are_late_are_asked_for_more() -> None:
+    seldom = paused_problem(0.22)
+    (flow,) = seldom.flows
+    often = replace(flow, name="watch", rate_hz=4.0)
+    plan = solve(replace(seldom, flows=(flow, often)), after_pauses=True)
+    assert plan.problem.limits.deadline_after_pauses_s == {"inspect": 0.22}
+    assert [where(replace(plan, flows=(f,))) for f in plan.flows] == ["ccb", "bbb"]
+    assert plan.status == "optimal"
