@@ -226,20 +226,38 @@ def _judge_flow(problem: Problem, flow: Flow, where: dict[str, tuple[str, str]])
     for (t, to_mode), users in conversions.items():
         spend(rate("j", t, to_mode) * size[t] * max(ops[c].share for c in users), where[producer[t]][0])
 
-    if flow.latency == "serial":
-        latency = math.fsum(
-            [duration(s) for s in members]
-            + [a + b for a, b in flight.values()]
-            + [rate("s", t, m) * size[t] for t, m in conversions]
-        )
-    else:
-        latency = _step_through(problem, flow, where, segment, members, ends, duration, flight, rate, size, position)
+    def takes(flight: dict[tuple[str, str], tuple[float, float]]) -> float:
+        if flow.latency == "serial":
+            return math.fsum(
+                [duration(s) for s in members]
+                + [a + b for a, b in flight.values()]
+                + [rate("s", t, m) * size[t] for t, m in conversions]
+            )
+        return _step_through(problem, flow, where, segment, members, ends, duration, flight, rate, size, position)
+
+    latency = takes(flight)
+    letters: dict[tuple[str, str], list[str]] = {}
+    for t, there in trips:
+        letters.setdefault((segment[producer[t]], there), []).append(t)
+    delayed = dict(flight)
+    for (_, there), together in letters.items():
+        home = where[producer[together[0]]][0]
+        if (home, there) in links:
+            weight = max(ops[c].share for t in together for c in trips[t, there])
+            wait = _wait(links, home, there, sum(size[t] for t in together), flow.rate_hz * weight)
+            first = (min(together, key=[t.name for t in flow.tensors].index), there)
+            delayed[first] = (flight[first][0] + wait, flight[first][1])
+    paused = takes(delayed)
+    after_pauses = problem.limits.deadline_after_pauses_s.get(flow.name)
+    if after_pauses is not None and _above(paused, after_pauses):
+        broken.add("deadline after pauses")
     for name in {where[n][0] for n in sources}:
         spend(devices[name].wait_w * (latency - math.fsum(busy_s[name])), name)
     if flow.deadline_s is not None and _above(latency, flow.deadline_s):
         broken.add("deadline")
     return {
         "latency_s": latency,
+        "paused_s": paused,
         "energy_j": math.fsum(everything),
         "at_device_j": {n: math.fsum(j) for n, j in at_device.items()},
         "load_s": {n: math.fsum(s) for n, s in load_s.items()},
@@ -248,6 +266,24 @@ def _judge_flow(problem: Problem, flow: Flow, where: dict[str, tuple[str, str]])
         "segments": len([s for s in members if s not in ends]),
         "broken": broken,
     }
+
+
+def _wait(links: dict[tuple[str, str], Any], home: str, there: str, size: float, per_s: float) -> float:
+    """Say how long a message waits after pauses, as docs/problem-format.md has it."""
+    if per_s == 0:
+        return 0.0
+    link = links[home, there]
+    r = link.latency_s + links.get((there, home), link).latency_s
+    framed = 1500 / 1448 * (1 + 9 / 16384)
+    b, x, w0 = framed * link.bytes_per_s, (size + 120) * framed, 15000.0
+    k = min(60, math.floor((1 / per_s - x / b) / (r + 0.2)))
+    if k <= 0:
+        return 0.0
+    w = max(w0, min(x * 2**k / (2**k - 1), r * b) / 2**k)
+    sent = wait = 0.0
+    while sent + w < x and w < r * b:
+        wait, sent, w = wait + r - w / b, sent + w, 2 * w
+    return wait
 
 
 def _step_through(

@@ -27,6 +27,7 @@ from placer.why.pareto import pareto
 from tests.oracles.brute_force import brute_force, with_caps
 from tests.oracles.paused_problem import paused_problem
 from tests.oracles.random_problem import random_problem
+from tests.oracles.second_evaluate import second_evaluate
 
 if TYPE_CHECKING:
     from placer.plan import FlowPlan, Plan
@@ -84,6 +85,26 @@ def test_the_best_choice_that_is_in_time_after_pauses_equals_brute_force(how: Ba
             bitten += bites(problem)
     assert bitten >= 3
     assert infeasible >= 3
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 3))
+def test_a_second_evaluator_finds_the_same_latency_after_pauses(seed: int) -> None:
+    problem = drawn(seed)
+    index, rng = ProblemIndex(problem), random.Random(seed)
+    for _ in range(10):
+        choices = [tuple(rng.randrange(len(o)) for o in flow.options) for flow in index.flows]
+        found = evaluate(index, choices)
+        if any(result.layout.forbidden for result in found.flows):
+            continue
+        named = {flow.name: index.assignment_of(i, choices[i]) for i, flow in enumerate(index.flows)}
+        second = second_evaluate(problem, named)
+        for flow, result in zip(index.flows, found.flows, strict=True):
+            other = second["flows"][flow.name]
+            assert result.paused is not None
+            assert math.isclose(result.paused.latency_s, other["paused_s"], rel_tol=1e-9)
+            assert result.latency_s == pytest.approx(other["latency_s"])
+            late = rules.deadline_after_pauses(flow.name) in [v.rule for v in found.violations]
+            assert late == ("deadline after pauses" in other["broken"])
 
 
 def where(plan: Plan) -> str:
