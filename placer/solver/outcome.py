@@ -37,7 +37,7 @@ class Outcome:
 
 
 def relative_gap(objective: float, bound: float) -> float:
-    """(objective - bound) / objective, 0 where the bound reaches the objective."""
-    if bound >= objective:
+    """(objective - bound) / objective, 0 where the bound reaches the objective; no objective is below 0."""
+    if max(bound, 0.0) >= objective:
         return 0.0
     return (objective - bound) / objective

@@ -8,6 +8,7 @@ from placer.index import ProblemIndex
 from placer.problem import decode_problem
 from placer.solver import one_flow as module
 from placer.solver.find import find
+from placer.solver.outcome import relative_gap
 from tests.e2e.desk import large_problem
 from tests.oracles.random_problem import random_problem
 
@@ -45,3 +46,8 @@ def test_ctrl_c_before_there_is_a_choice_is_passed_on(monkeypatch):
 def test_any_whole_number_is_a_seed(seed):
     index = ProblemIndex(random_problem(3, devices=2, ops=3, flows=2))
     assert find(index, seed=seed).status == "optimal"
+
+
+def test_a_plan_that_costs_nothing_is_optimal_whatever_bound_rounding_left():
+    assert relative_gap(0.0, -1e-12) == 0.0
+    assert relative_gap(1.0, -1.0) == 2.0
