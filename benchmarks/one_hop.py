@@ -96,6 +96,7 @@ def serve_bare() -> None:
 def bare_server() -> Iterator[tuple[str, int]]:
     """Run ``serve_bare`` in a process of its own; gives its address and the process's id."""
     command = [sys.executable, __file__, "--serve-bare"]
+    # In a session of its own, as agents are: Linux shares busy processors out among sessions.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

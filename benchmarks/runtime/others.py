@@ -1,4 +1,4 @@
-"""Agents beside a bare server, kserve's Python server and mlserver, with eight clients, in turns of one run.
+"""Agents beside bare servers, kserve's Python server and mlserver, with eight clients, in turns of one run.
 
 Requests per second are those of servers and clients together, which share this machine's processors; what a server
 itself takes of them is its processor time per request. The clients send bytes that are made once and do not look into
@@ -33,6 +33,7 @@ from benchmarks.one_hop import (
     relu_model,
     request,
 )
+from benchmarks.runtime import serving
 from runtimes.channel import open_channel
 from runtimes.local import LocalAgents
 from runtimes.rpc import INFERENCE_SERVICE, Stub
@@ -152,7 +153,8 @@ def measure_others(environments: dict[str, Path], rounds: int) -> list[dict[str,
     """
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        servers = {"bare": stack.enter_context(bare_server())}
+        process, address = stack.enter_context(serving.served("benchmarks.runtime.echo"))
+        servers = {"gRPC alone": (address, process.pid), "bare": stack.enter_context(bare_server())}
         for name, options in (("agent, one process", ("--no-isolation",)), ("agent", ())):
             agents = stack.enter_context(LocalAgents(["bench"], options=options))
             servers[name] = agents.addresses["bench"], agents.process("bench").pid

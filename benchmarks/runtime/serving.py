@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def listen(infer: Callable[[Any, grpc.ServicerContext], Any]) -> grpc.Server:
-    """Make a server that answers `ModelInfer` so, and print its address; it is yet to be started."""
+def listen(infer: Callable[[Any, grpc.ServicerContext], Any], *, unread: bool = False) -> grpc.Server:
+    """Make a server that answers `ModelInfer` so, and print its address; it is yet to be started.
+
+    Messages are bytes where they are left ``unread``.
+    """
     keep_large_blocks()
     handler = grpc.unary_unary_rpc_method_handler(
-        infer, request_deserializer=oip.ModelInferRequest.FromString,
-        response_serializer=oip.ModelInferResponse.SerializeToString,
-    )  # fmt: skip
+        infer,
+        request_deserializer=None if unread else oip.ModelInferRequest.FromString,
+        response_serializer=None if unread else oip.ModelInferResponse.SerializeToString,
+    )
     server = grpc.server(ThreadPoolExecutor(16), options=server_options(MAX_MESSAGE_BYTES))
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ModelInfer": handler}),)
@@ -45,7 +49,10 @@ def serve(server: grpc.Server) -> None:
 def served(module: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a module that serves in a process of its own; gives the process and its address."""
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    # In a session of its own, as agents are: Linux shares busy processors out among sessions.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         yield process, process.stdout.readline().strip()
