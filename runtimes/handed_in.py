@@ -90,8 +90,8 @@ class HandedIn:
     def claim(self, run: Run) -> Mapping[str, Array] | None:
         """Give a passage its request's data; None if they are still to come, and it waits for them.
 
-        Data that another request of that id took are not given again: a client that forgot to hand its own in must not
-        get a result of those.
+        Data that another request of that id took are not given again, nor those whose time is over: a client that
+        forgot to hand its own in must not get a result of those.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class HandedIn:
         key = (run.flow.name, run.request)
         with self._lock:
             data = self._data.get(key)
-            if data is None or data.taken_by not in ("", run.asked):
+            if data is None or self._is_over(data, time.monotonic()) or data.taken_by not in ("", run.asked):
                 self._waiting = {k: left for k, runs in self._waiting.items() if (left := _open(runs))}
                 self._waiting.setdefault(key, []).append(run)
                 return None
@@ -111,7 +111,7 @@ class HandedIn:
 
     def _make_room(self, key: tuple[str, str], new: _Data) -> None:
         """Let go of what is over, of what the new data replace, and as far as is needed of what was taken."""
-        others = {k: d for k, d in self._data.items() if k != key and new.stored_at - d.stored_at <= self._keep_s}
+        others = {k: d for k, d in self._data.items() if k != key and not self._is_over(d, new.stored_at)}
         for taken in [k for k, data in others.items() if data.taken_by]:
             if self._has_room(others, new):
                 break
@@ -119,6 +119,9 @@ class HandedIn:
         if not self._has_room(others, new):
             raise Exhausted(f"the data of {len(others)} requests wait here for them to begin; try later")
         self._data = others
+
+    def _is_over(self, data: _Data, now: float) -> bool:
+        return now - data.stored_at > self._keep_s
 
     def _has_room(self, others: Mapping[tuple[str, str], _Data], new: _Data) -> bool:
         held_bytes = sum(data.bytes for data in others.values())

@@ -45,7 +45,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
         Time left: durations need no common clock.
     joules
         What the request has spent above idle on the way to the sender and there, as far as no other hop has told it;
-        None where the plan does not tell it.
+        None where the plan does not tell it. The source keeps what it spends itself, and says 0.
     status, reason
         What went wrong, of a failure.
     lost

@@ -215,7 +215,8 @@ class Relay:
         if run.closed:
             return
         try:
-            routes = run.loaded.routes(run.flow.name, name)
+            # Joules go with the first: with tensors, if any go, since who gets none may have told the rest already.
+            routes = sorted(run.loaded.routes(run.flow.name, name), key=lambda r: not _coming(run, r, outcome))
             taken = run.arrive(outcome)
             # A change of threads less, where this one has nothing else to do here.
             last = len(routes) - 1 if patient and not taken.ready else len(routes)
@@ -233,7 +234,7 @@ class Relay:
         Returns at once, unless this thread is ``patient``: then it may wait for the acknowledgement.
         """
         specs = run.loaded.specs(run.flow.name)
-        coming = [name for name in route.tensors if name in arrays and not run.turn % route.every.get(name, 1)]
+        coming = _coming(run, route, arrays)
         not_taken = "" if len(coming) == len(route.tensors) else "\n".join(n for n in route.tensors if n not in coming)
         if coming:
             # Counted before it leaves, with whom it is told to.
@@ -305,11 +306,16 @@ class Relay:
             acknowledged(error, 0.0)
 
 
+def _coming(run: Run, route: Route, arrays: Mapping[str, Array]) -> list[str]:
+    return [name for name in route.tensors if name in arrays and not run.turn % route.every.get(name, 1)]
+
+
 def _hop(
     run: Run, kind: Literal["tensors", "begin", "done", "failed"], to: str, after: str, *, status: str = "",
     reason: str = "", not_taken: str = "", lost: str = "",
 ) -> Hop:  # fmt: skip
-    joules = run.hand_over()
+    # The source counts its own: what it gave to a device that passes the request over might not come back.
+    joules = 0.0 if run.loaded.is_source(run.flow.name) else run.hand_over()
     return Hop(
         kind=kind,
         plan=run.loaded.assignment.plan,

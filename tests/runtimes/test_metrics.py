@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import ssl
+import time
 import urllib.error
 import urllib.request
 
@@ -123,6 +125,45 @@ def test_work_outcomes_and_joules_are_counted_on_every_device(agents):
         for name in ("", "flow/1", "plan/plan"):
             status = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status
             assert status == health_pb2.HealthCheckResponse.SERVING
+
+
+SAMPLED = [
+    Step(name="rare/0", device="camera", op="Relu", inputs=("x",), outputs=("a",)),
+    Step(name="rare/1", device="box", op="Neg", inputs=("x",), outputs=("b",)),
+    Step(name="rare/2", device="cloud", op="Sum", inputs=("x", "a", "b"), outputs=("y",)),
+]
+
+
+def test_joules_of_requests_that_a_device_passes_over_are_counted_once_too(agents):
+    deployment = with_energy(
+        plan(SAMPLED, outputs=("y", "a", "b"), source="camera", sink="camera", epoch=5, flow="rare", sinks={"y": "box"})
+    )
+    every = {
+        device: msgspec.structs.replace(
+            share,
+            segments=tuple(msgspec.structs.replace(s, every=3 if device == "cloud" else 1) for s in share.segments),
+            # To the cloud first, where nothing may go on from.
+            routes=tuple(
+                msgspec.structs.replace(r, every=dict.fromkeys(r.tensors, 3) if r.to == "cloud" else {})
+                for r in sorted(share.routes, key=lambda r: r.to, reverse=True)
+            ),
+        )
+        for device, share in deployment.assignments.items()
+    }
+    deploy(dataclasses.replace(deployment, assignments=every), agents.addresses)
+    with AgentClient(agents.addresses["camera"]) as client:
+        for _ in range(7):
+            client.infer("rare", sample(), deadline_s=10)
+    # The last acknowledgements may still be on their way.
+    hops, deadline = 0.0, time.monotonic() + 10
+    while hops < 7 + 7 + 3 * 4:
+        assert time.monotonic() < deadline
+        pages = [scrape(agents, device) for device in DEVICES]
+        hops = math.fsum(v for p in pages for k, v in p.items() if "hop_seconds_count" in k and "flow=rare" in k)
+    assert pages[2]["placer_segment_seconds_count{flow=rare,segment=rare/2}"] == 3
+    ours = [{key: value for key, value in page.items() if "flow=rare" in key} for page in pages]
+    spent_j = total(ours, "placer_segment_joules_total", "placer_hop_joules_total")
+    assert ours[0]["placer_flow_joules_total{flow=rare,origin=modelled}"] == pytest.approx(spent_j, rel=1e-9)
 
 
 def test_without_figures_there_are_no_joules_rather_than_zero(agents):

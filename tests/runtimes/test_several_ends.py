@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ from placer.deployment.run import run
 from runtimes.client import AgentClient
 from runtimes.errors import AgentError, BadRequest, DeadlineExceeded, Exhausted, Forbidden, WrongState
 from runtimes.handed_in import HandedIn
+from runtimes.loaded import LoadedPlan
 from runtimes.local import LocalAgents
 from runtimes.protos import open_inference_grpc_pb2 as oip
+from runtimes.run import Run
 from tests.runtimes.conftest import DEVICES
 from tests.runtimes.plans import SHAPE, Step, plan, with_fallbacks
 from tests.runtimes.test_access import hop, send
@@ -197,6 +200,18 @@ def test_data_that_nobody_took_are_not_thrown_away_for_others():
     gone.put(flow, "a", sound)
     gone.put(flow, "b", sound)
     assert len(gone) == 1
+
+
+def test_data_whose_time_is_over_are_given_to_no_request():
+    box = fused(1).assignments["box"]
+    loaded = LoadedPlan(box, {}, variant="")
+    (flow,) = box.flows
+    for keep_s, given in ((60.0, True), (0.0, False)):
+        kept = HandedIn(2, 1000, keep_s)
+        kept.put(flow, "a", {"sound": np.ones(SHAPE, np.float32)})
+        run = Run(loaded, flow, key="k", request="a", deadline=time.monotonic() + 60, order=1, asked="mark")
+        assert (kept.claim(run) is not None) == given
+        assert (kept.put(flow, "a", {"sound": np.zeros(SHAPE, np.float32)}) == [run]) == (not given)
 
 
 def test_a_request_without_an_id_is_refused_at_once(served):
