@@ -49,16 +49,12 @@ class Plans:
         self.best.offer(self.parts, stock)
         return stock
 
-    def choose(self, mix: Mix, prices: Prices, stock: Stock) -> None:
+    def choose(self, mix: Mix, prices: Prices, stock: Stock, *, close: bool) -> None:
         """Let the integer master choose anew for each cluster of parts, beside what the others hold.
 
         A close choice takes many times as long as a fair one, so it is made only where the fair one will not do.
         """
-        for share in (_FAIR, _CLOSE):
-            if not self.best.done:
-                self._choose(mix, prices, stock, max(share * self.best.gap, 1e-9))
-
-    def _choose(self, mix: Mix, prices: Prices, stock: Stock, gap: float) -> None:
+        gap = max((_CLOSE if close else _FAIR) * self.best.gap, 1e-9)
         chosen = [self._candidates(g, mix, prices) for g in range(len(self.parts))]
         left = len(self.parts)
         for cluster in self.clusters:

@@ -78,7 +78,11 @@ class Queues:
         most = self.best.objective - bound
         if not math.isfinite(most):
             return
-        queues = sorted(self._queues(prices, floors, most), key=lambda shared: (-shared.window, shared.row))
+        # First where most may be won for the work.
+        queues = sorted(
+            self._queues(prices, floors, most),
+            key=lambda shared: (-shared.window / sum(self.parts[g].flow.size for g in shared.parts), shared.row),
+        )
         while queues and not self.best.done and self.best.left_s(reserve) > 0:
             some = [queues.pop(0)]
             while queues and sum(len(shared.parts) for shared in some) < _TOGETHER:

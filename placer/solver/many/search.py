@@ -54,18 +54,18 @@ def search(index: ProblemIndex, best: Best, *, seed: int, processes: int | None)
             if mix is None or best.done:
                 break
             prices = rounds.center or mix.prices
-            if pool.size > size:
+            grown = pool.size > size
+            if grown:
                 pool.fill(prices)
                 stock = plans.sketch(mix) or stock
                 if stock is not None:
-                    plans.choose(mix, prices, stock)
+                    plans.choose(mix, prices, stock, close=False)
             if not best.done:
                 rounds.tighten(0.2)
-            size = pool.size
             if not best.done and rounds.center is not None:
-                queues.lift(rounds.center, rounds.floors, rounds.value, 0.2)
-            if pool.size > size and stock is not None and not best.done:
-                plans.choose(mix, prices, stock)
+                queues.lift(rounds.center, rounds.floors, rounds.value, 0.1)
+            if grown and stock is not None and not best.done:
+                plans.choose(mix, prices, stock, close=True)
             size = pool.size
             if best.done or best.left_s(_RESERVE) <= 0:
                 break
