@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from benchmarks.site_instances import site
 from placer.index import ProblemIndex
+from placer.problem import Device, Flow, Link, Op, Option, Problem, Tensor
+from placer.solver.many import queues
 from placer.solver.many.answers import solve_alone
 from placer.solver.many.best import Best
 from placer.solver.many.columns import make_column
@@ -25,9 +27,6 @@ from placer.solver.many.solve import solve_flows
 from tests.oracles.bad_scales import stretched
 from tests.oracles.brute_force import all_evaluations
 from tests.placer.solver.many.drawn import capped_site, drawn_site
-
-if TYPE_CHECKING:
-    from placer.problem import Problem
 
 
 def _check(problem: Problem, seed: int) -> bool:
@@ -71,8 +70,76 @@ def _check(problem: Problem, seed: int) -> bool:
     return best.bound > max(bound, 0.0) + 1e-6 * plans[0][0]
 
 
+def _crowded(seed: int) -> Problem:
+    """Three cameras that would all like to send over one radio, and to use one server, which hold two of them or so."""
+    rng = random.Random(seed)
+    time_, energy = 10.0 ** rng.choice([-6, 0, 0, 0, 3]), 10.0 ** rng.choice([-6, 0, 0, 3])
+
+    def number() -> float:
+        return float(rng.randrange(1, 5)) if seed % 2 else rng.uniform(0.5, 5.0)
+
+    cameras = [f"camera-{i}" for i in range(3)]
+    devices = [Device(name=name, tier="sensor", idle_w=1.0) for name in cameras]
+    devices.append(
+        Device(
+            name="server",
+            tier="cloud",
+            idle_w=energy / time_ * number(),
+            always_on=rng.random() < 0.7,
+            max_utilization=rng.choice([1.0, 0.5]),
+            segment_s=0.02 * time_ * number(),
+        )
+    )
+    links = [
+        Link(
+            source=a,
+            target=b,
+            medium="air",
+            latency_s=0.0,
+            bytes_per_s=100.0 / time_,
+            energy_j_per_byte=0.01 * energy * number(),
+            max_utilization=rng.choice([0.3, 0.5, 0.7]),
+        )
+        for name in cameras
+        for a, b in ((name, "server"), ("server", name))
+    ]
+    flows = []
+    for i, name in enumerate(cameras):
+        io = (Option(device=name, mode="io", seconds=0.0, joules=0.0),)
+        ops = [Op(name="source", options=io)]
+        for k in range(2):
+            seconds, joules = 0.1 * time_ * number(), energy * number()
+            ops.append(
+                Op(
+                    name=f"op{k}",
+                    options=(
+                        Option(device=name, mode="m", seconds=seconds, joules=4 * joules),
+                        Option(device="server", mode="m", seconds=0.3 * seconds, joules=joules * rng.random()),
+                    ),
+                )
+            )
+        ops.append(Op(name="sink", options=io))
+        names = [op.name for op in ops]
+        tensors = tuple(
+            Tensor(name=f"t{k}", bytes=5.0 * number(), producer=a, consumers=(b,))
+            for k, (a, b) in enumerate(itertools.pairwise(names))
+        )
+        flows.append(Flow(name=f"flow-{i}", rate_hz=0.4 * number() / time_, ops=tuple(ops), tensors=tensors))
+    return Problem(devices=tuple(devices), links=tuple(links), flows=tuple(flows))
+
+
+def test_the_lifted_bound_holds_where_a_queue_is_crowded() -> None:
+    assert sum(_check(_crowded(seed), seed) for seed in range(40)) >= 10
+
+
+def test_the_lifted_bound_holds_where_fronts_reach_less_than_was_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "_SHARES", (0.3,))
+    assert sum(_check(_crowded(seed), seed) for seed in range(40)) >= 10
+
+
 def test_the_lifted_bound_holds_on_small_sites() -> None:
-    assert sum(_check(drawn_site(seed), seed) for seed in range(20)) >= 3
+    for seed in range(8):
+        _check(drawn_site(seed), seed)
 
 
 def test_the_lifted_bound_holds_under_caps_on_the_whole_site() -> None:
@@ -89,6 +156,7 @@ def test_the_lifted_bound_holds_on_badly_scaled_sites() -> None:
 @pytest.mark.parametrize("start", range(1000, 4000, 250))
 def test_the_lifted_bound_holds_on_many_small_sites(start: int) -> None:
     for seed in range(start, start + 250):
+        _check(_crowded(seed), seed)
         _check(drawn_site(seed), seed)
         _check(capped_site(seed), seed)
         _check(stretched(drawn_site(seed), random.Random(seed)), seed)
