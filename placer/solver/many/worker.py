@@ -61,8 +61,9 @@ class Worker:
     def _write(self, data: bytes) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        # A process that was ended reads no more: who waits for its answer learns of that.
-        with contextlib.suppress(BrokenPipeError):
+        # A process that was ended reads no more: who waits for its answer learns of that. Its pipe may be closed by
+        # then: a Ctrl-C while a thread starts leaves it running, and counted as not alive.
+        with contextlib.suppress(BrokenPipeError, ValueError):
             self._process.stdin.write(data)
             self._process.stdin.flush()
 

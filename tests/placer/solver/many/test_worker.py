@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from typing import cast
+
+from placer.solver.many.coupling import Coupling
+from placer.solver.many.worker import Worker
+
+
+def test_what_is_sent_to_a_process_that_was_ended_is_lost_in_silence() -> None:
+    worker = Worker()
+    worker.start((), cast("Coupling", None))
+    worker.end()
+    worker.send("nobody reads this")
