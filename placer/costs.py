@@ -156,7 +156,8 @@ def profiled(graph: ModelGraph, device: Device) -> CostTable:
     """Return the costs in those modes of a device that were measured op by op; none where there are none.
 
     A model that was profiled at these shapes has its own seconds; of another, each unit of ops has those that its kind,
-    its MACs and its bytes cost. Where the seconds are another device's, scaled, none is measured.
+    its MACs and its bytes cost, or its mode's line where the kind's fit has no slope. Where the seconds are another
+    device's, scaled, none is measured.
 
     Raises
     ------
@@ -176,7 +177,7 @@ def profiled(graph: ModelGraph, device: Device) -> CostTable:
             origin, error = known.origin, _combined(model.relative_error, known.scale_relative_error)
         else:
             units = units or units_of(graph)
-            seconds = _by_kind(graph, units, known)
+            seconds = _by_kind(graph, units, known, mode.s_per_mac.value)
             origin = weakest("fitted", known.origin)
             error = _combined(known.unseen_relative_error, known.scale_relative_error)
         busy = _busy(graph, device, mode, sum(seconds[op.name] for op in graph.ops))
@@ -191,11 +192,18 @@ def profiled(graph: ModelGraph, device: Device) -> CostTable:
     return CostTable(rows=rows)
 
 
-def _by_kind(graph: ModelGraph, units: Sequence[Unit], known: OpCosts) -> dict[str, float]:
-    """Predict each unit's seconds by its kind, and give them to its ops."""
+def _by_kind(graph: ModelGraph, units: Sequence[Unit], known: OpCosts, s_per_mac: float) -> dict[str, float]:
+    """Predict each unit's seconds by its kind, and give them to its ops.
+
+    A kind whose fit grows with nothing was fitted to ops of about one size: of larger ones the mode's line tells more.
+    """
     seconds: dict[str, float] = {}
     for unit in units:
-        seconds.update(share_out(graph, unit, known.kind(unit.kind).seconds(unit.macs, unit.bytes)))
+        kind = known.kind(unit.kind)
+        value = kind.seconds(unit.macs, unit.bytes)
+        if not kind.grows:
+            value = max(value, s_per_mac * unit.macs)
+        seconds.update(share_out(graph, unit, value))
     return seconds
 
 

@@ -166,3 +166,22 @@ def test_seconds_of_another_device_are_a_fit_with_the_error_of_their_scale(graph
             cost = profiled(graph, msgspec.structs.replace(box, modes=(mode,))).cost("y0", "box", "cpu0-fp32")
             assert cost.origin == expected
             assert cost.relative_uncertainty == pytest.approx(math.hypot(own, scale or 0.0, 0.04))
+
+
+def test_a_kind_without_slope_stands_for_small_ops_and_the_line_for_larger_ones(graph):
+    def predicted(**kind):
+        costs = OpCosts(
+            source="box", s_per_boundary_byte=0.0, models=(),
+            kinds=(KindCost(**{"kind": ANY_KIND, "s_per_mac": 0.0, "s_per_byte": 0.0} | kind),),
+        )  # fmt: skip
+        box = device()
+        mode = msgspec.structs.replace(box.modes[0], op_costs=costs)
+        return profiled(graph, msgspec.structs.replace(box, modes=(mode,))).cost("y0", "box", "cpu0-fp32").seconds
+
+    line_s = fitted(graph, device()).cost("y0", "box", "cpu0-fp32").seconds
+    assert line_s == pytest.approx(24e-9)
+    assert predicted(base_s=1e-9) == pytest.approx(line_s)
+    assert predicted(base_s=1e-6) == pytest.approx(1e-6)
+    # Where a fit has a slope, it knows ops of this kind better than the line, which holds for all.
+    assert predicted(base_s=1e-9, s_per_mac=1e-12) == pytest.approx(1e-9 + 24e-12)
+    assert predicted(base_s=1e-9, s_per_byte=1e-15) < line_s
