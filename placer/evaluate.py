@@ -362,12 +362,12 @@ def _violations(index: ProblemIndex, choices: Sequence[Choice], result: Evaluati
     for flow, choice, r in zip(index.flows, choices, result.flows, strict=True):
         for t, device in r.layout.forbidden:
             name = index.devices[device].name
+            producer = flow.tensors[t].producer
+            sender = flow.options[producer][choice[producer]].device
             if device in flow.tensors[t].not_on:
                 found.append(Violation(rules.kept_off(flow.name, name), 1.0, 0.0))
-            else:
-                producer = flow.tensors[t].producer
-                sender = index.devices[flow.options[producer][choice[producer]].device].name
-                found.append(Violation(rules.no_link(sender, name), 1.0, 0.0))
+            if device != sender and index.link(sender, device) is None:
+                found.append(Violation(rules.no_link(index.devices[sender].name, name), 1.0, 0.0))
         for group in flow.flow.colocate:
             places = {flow.options[flow.position[n]][choice[flow.position[n]]].device for n in group}
             if len(places) > 1:

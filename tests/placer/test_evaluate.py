@@ -266,6 +266,17 @@ def test_a_tensor_may_not_rest_where_it_is_made_either() -> None:
     assert [v.rule for v in _only(problem).violations] == [rules.kept_off("f", "a")]
 
 
+def test_a_tensor_that_is_barred_where_no_link_leads_breaks_both_rules() -> None:
+    problem = _problem(
+        _op("x", _option("a")),
+        _op("y", _option("b")),
+        tensors=(_tensor("x", "y", not_on=("b",)),),
+        devices={"a": {}, "b": {}},
+        links=(),
+    )
+    assert [v.rule for v in _only(problem).violations] == [rules.kept_off("f", "b"), rules.no_link("a", "b")]
+
+
 def test_limits_hold_up_to_rounding_and_no_further() -> None:
     assert within(1.0 + 0.9e-9, 1.0)
     assert not within(1.0 + 1.1e-9, 1.0)

@@ -239,6 +239,14 @@ def test_baselines_are_judged_by_evaluate_and_name_what_forbids_them() -> None:
     assert prefix.broken == ()
 
 
+def test_a_baseline_without_a_link_has_no_numbers_though_the_tensor_is_barred_too() -> None:
+    problem = _chain()
+    links = tuple(k for k in problem.links if (k.source, k.target) != ("cam", "gpu"))
+    by_name = {b.name: b for b in make_baselines(ProblemIndex(replace(problem, links=links)))}
+    cloud = by_name["everything on 'gpu' (cloud)"]
+    assert (cloud.objective, cloud.latency_s, cloud.broken) == (None, (), ("no link from 'cam' to 'gpu'",))
+
+
 def test_rule_names_become_the_site_s_words() -> None:
     words = {"not_on of flow 'f' for 'gpu'": "frames stay on the floor"}
     assert any(b.broken == ("frames stay on the floor",) for b in make_baselines(ProblemIndex(_chain()), words))
