@@ -29,7 +29,8 @@ def emulate_command(
     ] = 20.0,
     runs: Annotated[int | None, typer.Option(min=2, help="The most requests of each flow.")] = None,
     cut: Annotated[
-        list[str] | None, typer.Option("--cut", metavar="DEVICE:DEVICE@SECONDS", help="Cut a link at that time.")
+        list[str] | None,
+        typer.Option("--cut", metavar="DEVICE:DEVICE@SECONDS", help="Cut a link at that time; fallbacks are not used."),
     ] = None,
     inputs: Annotated[
         list[str] | None,

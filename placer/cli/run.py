@@ -30,7 +30,10 @@ def run_command(
     ],
     flow: Annotated[str | None, typer.Option(help="Which flow, if the plan has several.")] = None,
     requests: Annotated[int, typer.Option(min=1, help="How often to send the input.")] = 1,
-    deadline: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="Time each request has.")] = 10.0,
+    deadline: Annotated[
+        float,
+        typer.Option(min=0.001, metavar="SECONDS", help="How long to wait for each request; not the plan's deadline."),
+    ] = 10.0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the outputs to this .npz.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Start agents on this machine for the run.")] = False,
     agent: AgentAt = None,

@@ -45,9 +45,11 @@ def require_folder(*paths: Path | None, inputs: Iterable[Path | None] = ()) -> N
     read = [path for path in inputs if path is not None]
     for path in filter(None, paths):
         try:
-            fits = path.parent.is_dir() and not path.is_dir()
+            is_folder, fits = path.is_dir(), path.parent.is_dir()
         except OSError as error:
             raise ProblemError(f"{path}: cannot be written: {error.strerror}; give another path") from None
+        if is_folder:
+            raise ProblemError(f"{path}: cannot be written: it is a directory; give a file, such as {path / 'NAME'}")
         if not fits:
             raise ProblemError(f"{path}: cannot be written; give a file in a folder that exists")
         if any(_same(path, other) for other in read):

@@ -72,6 +72,8 @@ def emulate_here(job: Job) -> Emulation:
     _say("running every segment alone: is this machine as fast as the site's devices?")
     segment_s, notes = _segment_seconds(deployment, addresses)
     notes += _slow_wires(topology)
+    if job.cuts and job.plan.fallbacks:
+        notes.append("the plan's fallbacks are not deployed: after a cut, this is what the plan does without them")
     predictions = {f.name: predict(job.plan, deployment, topology, f.name, segment_s) for f in job.plan.flows}
     streams = [_stream(job, deployment, addresses, flow, predictions[flow]) for flow in predictions]
     since = _sequences(addresses)

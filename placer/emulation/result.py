@@ -79,7 +79,7 @@ class Emulation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     flows
         In the plan's order.
     notes
-        What this machine could not emulate, and how the prediction took it.
+        What was not emulated, and how the prediction took what this machine could not.
     """
 
     plan: str

@@ -83,6 +83,8 @@ def read_evidence(path: Path) -> tuple[Evidence, ...]:
         data = path.read_bytes()
     except OSError as error:
         raise ProblemError(f"{path}: cannot be read: {error.strerror}") from None
+    if not data.strip():
+        raise ProblemError(f"{path}: is empty; give what `placer emulate --output` or `placer run --json` wrote")
     kinds: tuple[type[Emulation] | type[_Run], ...] = (Emulation, _Run)
     for kind in kinds:
         try:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from placer.cli.app import app
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 
@@ -67,6 +69,23 @@ def test_the_readme_shows_the_demos_real_plan() -> None:
     missing = [line for line in shown if line not in printed and not line.startswith("Without the privacy rules:")]
     assert not missing, missing
     assert len(shown) > 20
+
+
+def test_the_readmes_own_site_names_every_command_and_the_certificates_that_are_made(tmp_path: Path) -> None:
+    first, own = _blocks(ROOT / "README.md", "bash")[0], _blocks(ROOT / "README.md", "bash")[2]
+    # `placer` is found where the commands before have installed it.
+    assert ".venv/bin/placer" in first
+    assert own.startswith("source .venv/bin/activate ")
+    named = {words.split()[1] for words in own.splitlines() if words.startswith("placer ")}
+    commands = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    assert commands - named == {"demo", "solve", "rollback"}
+    for line in own.splitlines():
+        if line.startswith("placer certs "):
+            words = line.partition("#")[0].split()[1:]
+            subprocess.run([sys.executable, "-m", "placer", *words], cwd=tmp_path, capture_output=True, check=True)
+    paths = set(re.findall(r"certs/[a-z./]+", own))
+    assert len(paths) == 5
+    assert all((tmp_path / path).is_file() for path in paths), paths
 
 
 def test_the_continuous_check_runs_the_readmes_command() -> None:

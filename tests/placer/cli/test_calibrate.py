@@ -38,4 +38,8 @@ def test_the_commands_calibrate_and_replan(command, tmp_path: Path) -> None:
     assert "no agent is known for device 'box', 'camera', 'gpu'" in err
     code, _, err = command("calibrate", str(DEMO), "plan.json", "-o", "x.yaml", "--observations", "plan.json")
     assert code == 2
+    Path("empty.json").write_bytes(b"\n")
+    code, out, err = command("calibrate", str(DEMO), "plan.json", "-o", "x.yaml", "--observations", "empty.json")
+    assert (code, out) == (2, "")
+    assert "empty.json: is empty; give what" in err
     assert not Path("x.yaml").exists()

@@ -52,6 +52,8 @@ def test_files_are_refused_before_and_when_they_are_written(tmp_path):
             require_folder(None, path)
         with pytest.raises(ProblemError, match="cannot be written"):
             write_file(path, b"1")
+    with pytest.raises(ProblemError, match="cannot be written: it is a directory; give a file"):
+        require_folder(tmp_path)
     with pytest.raises(ProblemError, match="cannot be written: File name too long; give another path"):
         write_file(tmp_path / ("x" * 300), b"1")
 
