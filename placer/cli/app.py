@@ -115,7 +115,7 @@ def plan_command(
     if json:
         terminal.json(encode_plan(plan))
     else:
-        terminal.show(site_table(whole), *plan_tables(plan), verdict(plan), *notes(plan))
+        terminal.show(site_table(whole), *plan_tables(plan), verdict(plan), *notes(plan, whole))
         if fallbacks:
             from placer.report.fallback_tables import fallback_table
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from placer.plan import FlowPlan, Plan
+    from profiles import Site
 
 _FIGURES = {
     "measured": "measured on the device itself",
@@ -29,10 +30,23 @@ _NOTICED = 1.05
 _NAMES = 3
 """Names that a sentence lists at most; one that is true of more says of how many."""
 
+_LARGE_ERROR = 0.25
+"""A profile's own error of models that it does not hold is told where it is larger."""
 
-def notes(plan: Plan) -> list[str]:
-    """Say what a reader of the tables might take for granted and should not."""
+
+def notes(plan: Plan, site: Site | None = None) -> list[str]:
+    """Say what a reader of the tables might take for granted and should not.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    site
+        What it was planned from, whose figures say how far off seconds are; None where it is not at hand.
+    """
     found = _device_notes(plan)
+    if site is not None:
+        found += _seconds_notes(plan, site)
     if len(plan.flows) > 1:
         found.append(
             "Note: latencies are of each flow alone; caps on utilization keep other flows' queues away from it."
@@ -66,9 +80,45 @@ def _device_notes(plan: Plan) -> list[str]:
     if unknown := [d.name for d in plan.problem.devices if d.name in busy & able and d.segment_s == 0]:
         found.append(
             f"Note: no seconds are known for the start of a segment on {_listed(unknown)}, so it counts as nothing: "
-            "small segments there take longer and more joules than is said."
+            "small segments there take longer and more joules than is said. Give `segment_s` of the mode in the site's "
+            "file."
         )
     return found
+
+
+def _seconds_notes(plan: Plan, site: Site) -> list[str]:
+    """Say which devices in use have seconds that their own profiles call far off, or another device's."""
+    sha256 = {(model.flow, model.stage): model.sha256 for model in plan.models}
+    ran: dict[tuple[str, str], set[str]] = {}
+    for flow in plan.flows:
+        for segment in flow.segments:
+            for stage in {op.partition("/")[0] for op in segment.ops}:
+                # Of several stages, each has modes of its name; what is no stage is a condition, which takes no time.
+                if (flow.name, stage) in sha256:
+                    place = segment.device, segment.mode.removesuffix(f" ({stage})")
+                    ran.setdefault(place, set()).add(sha256[flow.name, stage])
+    # A device and each error are told once, whatever number of its modes and flows they are true of.
+    unseen: dict[float, dict[str, None]] = {}
+    scaled: dict[float, dict[str, None]] = {}
+    for device in site.devices:
+        for mode in device.modes:
+            known = mode.op_costs
+            if device.costs == "measured" or known is None or (device.name, mode.name) not in ran:
+                continue
+            error = known.unseen_relative_error
+            if ran[device.name, mode.name] - {m.sha256 for m in known.models} and error and error > _LARGE_ERROR:
+                unseen.setdefault(error, {})[device.name] = None
+            if known.scale_relative_error is not None:
+                scaled.setdefault(known.scale_relative_error, {})[device.name] = None
+    return [
+        f"Note: seconds on {_listed([*names])} are those of another device's ops, at a level of its own "
+        f"(`seconds_like`), which is off by {error:.0%} on average."
+        for error, names in scaled.items()
+    ] + [
+        f"Note: the profile of seconds on {_listed([*names])} misses models that it was not made with by {error:.0%} "
+        "on average, by its own account, and one of them runs there: run `placer profile` with that model."
+        for error, names in unseen.items()
+    ]
 
 
 def _pause_notes(plan: Plan) -> list[str]:

@@ -12,8 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from placer.__main__ import main
+from profiles.profile_file import encode_profile
 from runtimes.version import software_version
 from tests.e2e.desk import SITE, small_model
+from tests.profiles.test_seconds_like import box as profiled_box
 
 
 @pytest.fixture
@@ -88,6 +90,17 @@ def test_a_site_without_flows_or_links_is_refused(command):
     code, _, err = command("plan", "site.yaml", site=site)
     assert code == 3
     assert "links" in err
+
+
+def test_a_plan_says_how_far_off_its_site_s_seconds_are(command, tmp_path):
+    (tmp_path / "box.yaml").write_bytes(encode_profile(profiled_box()))
+    like = "profile: rpi4b_armnn, seconds_like: box.yaml"
+    site = changed(("profile: rpi4b_armnn", like), ("profile: firefly_armnn_v22_11_opencl", like))
+    code, out, err = command("plan", "site.yaml", site=site)
+    assert code == 0, err
+    said = " ".join(out.split())
+    assert "(`seconds_like`), which is off by 27% on average." in said
+    assert "misses models that it was not made with by 30% on average" in said
 
 
 def tensor(name: str, shape=(1, 4)) -> onnx.ValueInfoProto:

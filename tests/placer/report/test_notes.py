@@ -11,6 +11,7 @@ from placer.index import ProblemIndex
 from placer.report.notes import notes
 from placer.report.tables import amount
 from placer.solver.solve import solve
+from profiles.op_costs import ANY_KIND, KindCost, ModelCost, OpCosts
 
 replace = msgspec.structs.replace
 
@@ -59,8 +60,52 @@ def test_a_start_that_is_not_known_is_told_of_devices_in_use_only(planned):
     assert not told("gpu")
     (note,) = told("gpu", "box")
     assert "on 'box', so it counts as nothing" in note
+    assert "Give `segment_s` of the mode" in note
     (note,) = told("gpu", "box", "camera")
     assert "on 'camera' and 'box', so it counts as nothing" in note
+
+
+@pytest.fixture(scope="module")
+def profiled(planned):
+    """Return a function that gives notes of the demo's plan on a site whose every device was profiled so."""
+    (model,) = planned.plan.models
+
+    def told(*, suffix="", knows=False, costs="profile", **errors):
+        known = OpCosts(
+            source="a test", s_per_boundary_byte=0.0,
+            models=(ModelCost(name="m", sha256=model.sha256, inputs={}, seconds={}, relative_error=0.9),) * knows,
+            kinds=(KindCost(kind=ANY_KIND, base_s=0.0, s_per_mac=1e-9, s_per_byte=0.0),), **errors,
+        )  # fmt: skip
+        devices = tuple(
+            replace(d, costs=costs, modes=tuple(replace(mode, op_costs=known) for mode in d.modes))
+            for d in planned.site.devices
+        )
+        flows = tuple(
+            replace(f, segments=tuple(replace(s, mode=s.mode + suffix) for s in f.segments)) for f in planned.plan.flows
+        )
+        return [
+            n for n in notes(replace(planned.plan, flows=flows), replace(planned.site, devices=devices)) if "%" in n
+        ]
+
+    return told
+
+
+def test_a_profile_that_calls_itself_far_off_is_told_of_devices_in_use(profiled, planned):
+    used = " and ".join(repr(d.name) for d in planned.site.devices if d.name in planned.plan.flows[0].devices)
+    for suffix in ("", f" ({planned.plan.models[0].stage})"):
+        (note,) = profiled(unseen_relative_error=0.83, suffix=suffix)
+        assert f"on {used} misses models that it was not made with by 83% on average" in note
+    assert not profiled(unseen_relative_error=0.25)
+    assert not profiled()
+    assert not profiled(unseen_relative_error=0.83, knows=True)
+    assert not profiled(unseen_relative_error=0.83, costs="measured")
+
+
+def test_seconds_of_another_device_are_told_with_the_error_of_their_level(profiled):
+    (note,) = profiled(unseen_relative_error=0.1, scale_relative_error=0.27)
+    assert "are those of another device's ops, at a level of its own (`seconds_like`), which is off by 27%" in note
+    assert len(profiled(unseen_relative_error=0.83, scale_relative_error=0.27)) == 2
+    assert len(profiled(unseen_relative_error=0.83, scale_relative_error=0.27, knows=True)) == 1
 
 
 def test_a_pause_is_told_once_with_its_figures(slow):
