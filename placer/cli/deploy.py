@@ -114,13 +114,19 @@ def rollback_command(
         whole = read_plan(plan)
         addresses = read_addresses(whole, agent)
         needed_addresses(addresses, _devices(whole), DeployError)
-        target, epoch, devices = roll_back(
-            whole.identity, addresses, lambda device, step: terminal.progress(f"{device}: {step}"), credentials
-        )
+        changed: list[str] = []
+
+        def tell(device: str, step: str) -> None:
+            changed.append(device)
+            terminal.progress(f"{device}: {step}")
+
+        target, epoch, devices = roll_back(whole.identity, addresses, tell, credentials)
     if json:
         terminal.json({"plan": target, "epoch": epoch, "devices": devices})
     else:
-        terminal.show(f"Plan {target} is active again on {', '.join(devices)} as epoch {epoch}.")
+        where = f"on {', '.join(devices)} as epoch {epoch}"
+        again = f"is active again {where}." if changed else f"is active {where} already; nothing has changed."
+        terminal.show(f"Plan {target} {again}")
 
 
 def _devices(plan: Plan, fallbacks: Mapping[str, Fallback] | None = None) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ def roll_back(
     addresses
         Each device's agent, ``host:port``: of all devices of both plans.
     progress
-        Told each step.
+        Told each step; none where the plan before is active on all devices already.
     credentials
         A deployer's certificates, for agents that listen with theirs.
 
@@ -215,8 +215,12 @@ def _target(plan: str, servings: tuple[Serving, ...]) -> str:
                 "there; deploy the plan that you want instead"
             )
     if not others:
-        silent = "".join(f"; device {s.device!r}: {s.error}" for s in servings if s.error)
-        raise DeployError(f"no device holds a plan from before {plan}; deploy the plan that you want instead{silent}")
+        if silent := "; ".join(f"device {s.device!r} does not answer: {s.error}" for s in servings if s.error):
+            raise DeployError(
+                f"nothing has changed: whether a plan from before {plan} is held is not known; {silent}; roll back when "
+                "they answer, or deploy the plan that you want"
+            )
+        raise DeployError(f"no device holds a plan from before {plan}; deploy the plan that you want instead")
     if len(set(others.values())) > 1:
         listed = ", ".join(f"{target} on {device!r}" for device, target in others.items())
         raise DeployError(f"the devices held different plans before {plan}: {listed}; deploy the one that you want")

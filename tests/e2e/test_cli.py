@@ -117,6 +117,8 @@ def test_what_is_served_is_told_and_left_for_the_plan_before(planned, agents):
         back = planned.placer("rollback", "second.json", *at(agents), "--json")
         assert (back.code, back.err) == (0, "")
         assert back.document == {"plan": first["plan"], "epoch": 3, "devices": ["box", "camera"]}
+    third = planned.placer("rollback", "second.json", *at(agents))
+    assert f"Plan {first['plan']} is active on box, camera as epoch 3 already; nothing has changed." in third.out
     assert planned.placer("status", "plan.json", *at(agents), "--json").document["serves"]
     left = planned.placer("status", "second.json", *at(agents), "--json")
     assert (left.code, len(left.document["reasons"])) == (4, 2)
@@ -130,6 +132,12 @@ def test_what_is_served_is_told_and_left_for_the_plan_before(planned, agents):
     assert refused.code == 4
     assert "nothing has changed" in refused.err
     assert "'box'" in refused.err
+    agents.process("camera").kill()
+    unknown = planned.placer("rollback", "plan.json", *at(agents))
+    assert (unknown.code, unknown.out) == (4, "")
+    assert "is held is not known; device 'camera' does not answer: " in unknown.err
+    assert "device 'box' does not answer: " in unknown.err
+    assert "no device holds" not in unknown.err
 
 
 def test_a_plan_runs_on_agents_of_this_machine(planned):
