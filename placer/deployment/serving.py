@@ -217,8 +217,8 @@ def _target(plan: str, servings: tuple[Serving, ...]) -> str:
     if not others:
         if silent := "; ".join(f"device {s.device!r} does not answer: {s.error}" for s in servings if s.error):
             raise DeployError(
-                f"nothing has changed: whether a plan from before {plan} is held is not known; {silent}; roll back when "
-                "they answer, or deploy the plan that you want"
+                f"nothing has changed: whether a plan from before {plan} is held is not known; {silent}; roll back "
+                "when they answer, or deploy the plan that you want"
             )
         raise DeployError(f"no device holds a plan from before {plan}; deploy the plan that you want instead")
     if len(set(others.values())) > 1:
