@@ -2,6 +2,7 @@
 
 PlacerError
 ├── ProblemError        a problem, model or plan file is wrong (exit code 2)
+│   └── UnboundInputError   a model's input has open dimensions
 ├── CertificateError    a certificate cannot be made or read (exit code 2)
 ├── Infeasible          no plan can meet the rules; names those in conflict (exit code 3)
 ├── NoPlanFound         the time limit ended the search before any plan was found (exit code 5)
@@ -27,6 +28,26 @@ class PlacerError(Exception):
 
 class ProblemError(PlacerError):
     """A problem, model or plan is wrong; the message says where, which value and what is allowed."""
+
+
+class UnboundInputError(ProblemError):
+    """A model's input has dimensions that nothing binds; as a message it gives the syntax of a site's file.
+
+    Parameters
+    ----------
+    what
+        Which input of which file, and what is open.
+    name
+        The input's.
+    example
+        A whole shape that it can have.
+    """
+
+    def __init__(self, what: str, name: str, example: tuple[int, ...]) -> None:
+        self.what, self.name, self.example = what, name, example
+        super().__init__(
+            f"{what}; bind it by giving the input's whole shape, for example inputs: {{{name}: {list(example)}}}"
+        )
 
 
 @contextlib.contextmanager

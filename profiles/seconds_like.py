@@ -73,9 +73,10 @@ def _like(mode: Mode, measured: DeviceProfile) -> Mode:
     assert other.op_costs is not None
     whole = [each for each in measured.benchmarks if each.mode == other.name]
     if len(whole) < _WHOLE_MODELS:
+        models = "model" if len(whole) == 1 else "models"
         raise ProfileError(
-            f"{measured.id!r} was measured with {len(whole)} whole models in mode {other.name!r}, which say too little "
-            f"of how the devices compare: profile {_WHOLE_MODELS} or more of {mode.numeric} there"
+            f"{measured.id!r} was measured with {len(whole)} whole {models} in mode {other.name!r}: "
+            f"too few to tell how the devices compare; profile {_WHOLE_MODELS} or more of {mode.numeric} there"
         )
     factor = median((mode.segment_s.value + mode.s_per_mac.value * each.macs) / each.seconds.value for each in whole)
     origin = weakest("fitted", mode.s_per_mac.origin, mode.segment_s.origin, other.segment_s.origin)

@@ -13,7 +13,7 @@ import typer
 from placer.cli.agents import Json, check_address
 from placer.cli.certs import AuthorityFile, CertificateFile, KeyFile, read_credentials
 from placer.cli.terminal import require_folder, write_file
-from placer.errors import MeasureError, ProblemError
+from placer.errors import MeasureError, ProblemError, UnboundInputError
 from profiles import Boundary, MeterError, Tier
 
 if TYPE_CHECKING:
@@ -87,7 +87,11 @@ def profile_command(
         graphs = []
         for path in models:
             terminal.progress(f"reading {path}")
-            graphs.append(read_model(path, _of_model(path, shapes)))
+            try:
+                graphs.append(read_model(path, _of_model(path, shapes)))
+            except UnboundInputError as error:
+                example = f"{error.name}={','.join(map(str, error.example))}"
+                raise ProblemError(f"{error.what}; give its whole shape, for example --input {example}") from None
         if len({graph.sha256 for graph in graphs}) < len(graphs):
             raise ProblemError("a model is given twice; give each once")
         with _client(agent, authority, certificate, key) as client:

@@ -99,8 +99,10 @@ def profile_device(
     MeasureError
         A model does not run there, the agent stops answering, or the meter fails.
     """
+    # All of them before the first is run: the files say it, and to run one takes long.
     for model in models:
         _require_known_format(model)
+    for model in models:
         progress(f"{model.name}: looking whether it runs there")
         units = units_of(model)
         with staged(client, model, units, [whole(len(units))], threads[0]) as parts:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from placer.errors import ProblemError
+from placer.errors import ProblemError, UnboundInputError
 from placer.models.graph import Tensor
 from placer.models.onnx_run import onnx_runtime, open_session, synthetic_inputs
 
@@ -49,7 +49,9 @@ def bound_inputs(path: str, nodes: OnnxNodes, bindings: Mapping[str, Sequence[in
     Raises
     ------
     ProblemError
-        A binding names no input, contradicts the file or another binding, or a dimension stays open.
+        A binding names no input, or contradicts the file or another binding.
+    UnboundInputError
+        A dimension stays open.
     """
     known = {value.name: value for value in nodes.inputs}
     for name in bindings:
@@ -75,21 +77,17 @@ def bound_inputs(path: str, nodes: OnnxNodes, bindings: Mapping[str, Sequence[in
     for name, value in known.items():
         dims = list(bindings[name]) if name in bindings else _dims(path, value)
         if dims is None:
-            raise ProblemError(f"{path}: input {name!r} has no shape; {_how_to_bind(name, None)}")
+            raise UnboundInputError(f"{path}: input {name!r} has no shape", name, (1, 3, 224, 224))
         solved = [symbols.get(dim, dim) if isinstance(dim, str) else dim for dim in dims]
         for axis, dim in enumerate(solved):
             if isinstance(dim, str):
-                raise ProblemError(
-                    f"{path}: input {name!r} has the dynamic dimension {dim!r} (axis {axis} of {list(dims)}); "
-                    + _how_to_bind(name, solved)
+                raise UnboundInputError(
+                    f"{path}: input {name!r} has the dynamic dimension {dim!r} (axis {axis} of {list(dims)})",
+                    name,
+                    tuple(1 if isinstance(size, str) else size for size in solved),
                 )
         shapes[name] = tuple(int(dim) for dim in solved)
     return shapes
-
-
-def _how_to_bind(name: str, dims: Sequence[int | str] | None) -> str:
-    example = [1, 3, 224, 224] if dims is None else [1 if isinstance(dim, str) else dim for dim in dims]
-    return f"bind it by giving the input's whole shape, for example inputs: {{{name}: {example}}}"
 
 
 def _dims(path: str, value: Any) -> list[int | str] | None:

@@ -89,7 +89,8 @@ def test_a_format_that_was_not_measured_keeps_its_line():
     [
         (lines("int8"), box(), "'box' was measured op by op in fp32, this device computes in int8"),
         (lines(), box(names=("cpu-fp32-1t", "cpu-fp32-2t")), "both fp32: profile it with one number of threads"),
-        (lines(), box(whole=WHOLE[:2]), "with 2 whole models .* profile 3 or more of fp32 there"),
+        (lines(), box(whole=WHOLE[:2]), "with 2 whole models in .* profile 3 or more of fp32 there"),
+        (lines(), box(whole=WHOLE[:1]), "with 1 whole model in"),
         (box().modes, box(), "'cpu-fp32-1t' was measured op by op itself: leave seconds_like out"),
         (lines(), Catalog.load().device("rpi4b_tflite"), "'rpi4b_tflite' was not measured op by op"),
     ],

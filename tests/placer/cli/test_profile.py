@@ -190,6 +190,24 @@ def test_a_model_that_does_not_run_here_is_named(command, tmp_path):
     assert left(tmp_path) == []
 
 
+def test_what_a_file_says_against_a_model_is_said_before_another_is_run(command, tmp_path, monkeypatch):
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[1, 4] x) => (float[1, 4] y) { y = Relu (x) }'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "relu.onnx")
+    monkeypatch.setattr("placer.measuring.profile_device.staged", lambda *_: pytest.fail("a model was run"))
+    code, _, err = command("model.onnx", "relu.onnx", *DECLARED)
+    assert code == 6
+    assert "relu.onnx multiplies nothing" in err
+
+
+def test_an_open_dimension_is_given_by_an_option_here(command, tmp_path):
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[batch, 4] x) => (float[batch, 4] y) { y = Relu (x) }'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "open.onnx")
+    code, _, err = command("open.onnx", *DECLARED)
+    assert code == 2
+    assert "(axis 0 of ['batch', 4]); give its whole shape, for example --input x=1,4" in err
+    assert "inputs: {" not in err
+
+
 def test_ctrl_c_loses_nothing_that_was_measured(command, tmp_path):
     journal = tmp_path / "saved" / "box.yaml.journal"
     arguments = [str(TFLITE), *DECLARED, "--save", "saved/box.yaml", "--runs", "3"]
