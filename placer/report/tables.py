@@ -97,15 +97,16 @@ def _segments(plan: Plan) -> Table:
         "Plan", "flow", "device", "runs", "ops", "runs for", "starts", "then sends", right=["ops", "runs for", "starts"]
     )
     for flow in plan.flows[:FLOWS_LISTED]:
+        share = {op.name: op.share for f in plan.problem.flows if f.name == flow.name for op in f.ops}
         for s in sorted(flow.segments, key=lambda s: s.start_s):
-            own = set(s.ops)
+            own, taken = set(s.ops), max(share[op] for op in s.ops)
             sent = [t for t in flow.transfers if t.source == s.device and _producer(plan, flow.name, t.tensor) in own]
             table.add_row(
                 flow.name,
                 s.device,
                 _runs(plan, flow.name, s.ops),
                 str(len(s.ops)),
-                amount(s.seconds, "s"),
+                amount(s.seconds, "s") + (f"\nshare {taken:.3g}" if taken < 1 else ""),
                 f"+{amount(s.start_s, 's')}",
                 ", ".join(f"{size(t.bytes)} to {t.target} ({amount(t.seconds, 's')})" for t in sent) or "-",
             )
@@ -197,11 +198,13 @@ def _refusal(broken: Sequence[str]) -> str:
 
 
 def run_table(rows: Sequence[Row]) -> Table:
-    """Draw measured next to planned and predicted times."""
+    """Draw measured next to planned and predicted times, and of how many requests where rows differ in that."""
     rehearsed = any(r.predicted_s is not None for r in rows)
     names = ["what", "name", "where", "carries", "planned"] + (["predicted here"] if rehearsed else [])
     names += ["measured here", "p90"] + (["error"] if rehearsed else [])
     count = sum(r.requests for r in rows if r.kind == "flow")
+    differ = len({r.requests for r in rows}) > 1
+    names += ["requests"] if differ else []
     table = _table(f"Measured over {count} request{'s' if count != 1 else ''}", *names, right=names[3:])
     for r in rows:
         planned = "-" if r.planned_s is None else amount(r.planned_s, "s")
@@ -211,5 +214,7 @@ def run_table(rows: Sequence[Row]) -> Table:
         cells += [amount(r.measured_s, "s"), amount(r.measured_p90_s, "s")]
         if rehearsed:
             cells.append("-" if r.predicted_s is None else f"{(r.predicted_s - r.measured_s) / r.measured_s:+.0%}")
+        if differ:
+            cells.append(str(r.requests))
         table.add_row(*cells)
     return table

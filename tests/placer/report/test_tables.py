@@ -77,6 +77,20 @@ def test_a_gap_and_a_latency_are_said_as_what_they_are(planned):
     assert [cell.strip() for cell in header.strip("┃ ").split("┃")][:2] == ["placement", "s"]
 
 
+def test_a_segment_that_runs_on_some_requests_alone_says_on_which_share(planned):
+    plan = planned.plan
+    seldom = set(plan.flows[0].segments[1].ops)
+    (flow,) = plan.problem.flows
+    ops = tuple(msgspec.structs.replace(op, share=1 / 15) if op.name in seldom else op for op in flow.ops)
+    problem = msgspec.structs.replace(plan.problem, flows=(msgspec.structs.replace(flow, ops=ops),))
+    text = drawn(*plan_tables(msgspec.structs.replace(plan, problem=problem)))
+    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines()]
+    (below,) = (i for i, cells in enumerate(lines) if "share 0.0667" in cells)
+    # Its own line is that of the second segment; the first runs on every request.
+    assert lines[below - 1][:2] == ["inspect", plan.flows[0].segments[1].device]
+    assert lines[below][4] == "share 0.0667"
+
+
 def test_many_broken_rules_are_counted_and_not_listed(planned):
     many = Baseline(name="all at once", objective=1.0, latency_s=(1.0,), broken=("one", "two", "three", "four"))
     none = Baseline(name="nowhere", objective=None, broken=("five",))
@@ -113,6 +127,9 @@ def test_measured_times_stand_beside_planned_ones():
     part = msgspec.structs.replace(flow, name="f, in part", planned_s=None, requests=2)
     text = drawn(run_table([row, flow, part]))
     assert "Measured over 9 requests" in text
+    assert "requests ┃" in text
+    assert [line.strip("│ ").split()[-1] for line in text.splitlines() if line.startswith("│")] == ["7", "7", "2"]
+    assert "requests ┃" not in drawn(run_table([row, flow]))
     assert "predicted" not in text
     text = drawn(run_table([msgspec.structs.replace(row, predicted_s=0.025)]))
     assert "+25%" in text
