@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from placer import rules
-from placer.baselines import make_baselines
-from placer.index import ProblemIndex
+from placer.baselines import judge_baselines
 from placer.ledger import make_ledger
 from placer.plan import FlowPlan, Plan, Segment, Transfer
 from placer.solver.outcome import OPTIMALITY_GAP, relative_gap
@@ -16,8 +14,8 @@ if TYPE_CHECKING:
 
     from placer.build import Built
     from placer.evaluate import Evaluation, FlowResult
-    from placer.index import Choice
-    from placer.plan import Model
+    from placer.index import Choice, ProblemIndex
+    from placer.plan import Baseline, Model
 
 
 def assemble(
@@ -30,7 +28,7 @@ def assemble(
     name: str = "",
     models: tuple[Model, ...] = (),
     agents: Mapping[str, str] | None = None,
-    after_pauses: bool = False,
+    baselines: tuple[Baseline, ...] | None = None,
 ) -> Plan:
     """Make the plan of a choice; every number comes from `evaluation`, only the bound from the solver.
 
@@ -44,11 +42,13 @@ def assemble(
         What the problem was built from, for names of rules and origins of figures.
     name, models, agents
         Carried into the plan as they are.
-    after_pauses
-        Whether baselines have to keep deadlines after pauses too.
+    baselines
+        What to compare it with; None judges them here.
     """
     if not evaluation.feasible:
         raise AssertionError(f"a plan must be feasible, this one breaks {evaluation.violations}")
+    if baselines is None:
+        baselines = tuple(j.baseline for j in judge_baselines(index, built.meanings if built else None))
     gap = relative_gap(evaluation.objective, bound)
     status: Literal["optimal", "feasible"] = "optimal" if gap <= OPTIMALITY_GAP else "feasible"
     return Plan(
@@ -61,18 +61,13 @@ def assemble(
         ledger=make_ledger(
             index, evaluation, pue=built.pue if built else None, origins=built.origins if built else None
         ),
-        baselines=make_baselines(_after_pauses(index) if after_pauses else index, built.meanings if built else None),
+        baselines=baselines,
         models=models,
         agents=dict(agents or {}),
         threads={device: dict(counts) for device, counts in built.threads.items()} if built else {},
         meanings=dict(built.meanings) if built else {},
         problem=index.problem,
     )
-
-
-def _after_pauses(index: ProblemIndex) -> ProblemIndex:
-    every = [flow.name for flow in index.flows]
-    return ProblemIndex(rules.with_deadlines_after_pauses(index.problem, every))
 
 
 def _flow(index: ProblemIndex, position: int, choice: Choice, result: FlowResult) -> FlowPlan:

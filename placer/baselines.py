@@ -135,7 +135,21 @@ def starting_choices(index: ProblemIndex) -> list[tuple[Choice, ...]]:
     return found
 
 
-def make_baselines(index: ProblemIndex, meanings: Mapping[str, str] | None = None) -> tuple[Baseline, ...]:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A baseline, and the choices that it stands for; None where an op cannot run where the baseline wants it."""
+
+    baseline: Baseline
+    choices: tuple[Choice, ...] | None
+
+
+def best_allowed(judged: Sequence[Judged]) -> Judged | None:
+    """Return the baseline of least objective that breaks no rule, if there is one."""
+    allowed = [j for j in judged if _preference(j.baseline)[0] == 0]
+    return min(allowed, key=lambda j: _preference(j.baseline), default=None)
+
+
+def judge_baselines(index: ProblemIndex, meanings: Mapping[str, str] | None = None) -> tuple[Judged, ...]:
     """Evaluate the baselines: everything on the source, on one device of each tier, and the best prefix.
 
     Parameters
@@ -169,7 +183,7 @@ def make_baselines(index: ProblemIndex, meanings: Mapping[str, str] | None = Non
             for d in tiers.get(tier, ())
         ]
         if candidates:
-            baselines.append(min(candidates, key=_preference))
+            baselines.append(min(candidates, key=lambda judged: _preference(judged.baseline)))
     cut = [_best_prefix(index, f, s) for f, s in zip(index.flows, sources, strict=True)]
     baselines.append(_judge(index, "best prefix of the file's order on the source, rest on one device", cut, meanings))
     return tuple(baselines)
@@ -206,17 +220,19 @@ def _best_prefix(index: ProblemIndex, flow: FlowIndex, source: int) -> Choice | 
     return None if best is None else best[2]
 
 
-def _judge(index: ProblemIndex, name: str, choices: Sequence[Choice | None], meanings: Mapping[str, str]) -> Baseline:
-    if any(choice is None for choice in choices):
-        return Baseline(name=name, objective=None, broken=("an op has no option there",))
-    evaluation: Evaluation = evaluate(index, [c for c in choices if c is not None])
+def _judge(index: ProblemIndex, name: str, wanted: Sequence[Choice | None], meanings: Mapping[str, str]) -> Judged:
+    choices = tuple(choice for choice in wanted if choice is not None)
+    if len(choices) < len(wanted):
+        return Judged(Baseline(name=name, objective=None, broken=("an op has no option there",)), None)
+    evaluation: Evaluation = evaluate(index, choices)
     unlinked = [v.rule for v in evaluation.violations if v.rule.startswith(rules.NO_LINK)]
     if unlinked:
         # Without the link there is no transfer to count: the joules would look better than any real placement's.
-        return Baseline(name=name, objective=None, broken=tuple(dict.fromkeys(unlinked)))
-    return Baseline(
+        return Judged(Baseline(name=name, objective=None, broken=tuple(dict.fromkeys(unlinked))), choices)
+    baseline = Baseline(
         name=name,
         objective=evaluation.objective,
         latency_s=tuple(f.latency_s for f in evaluation.flows),
         broken=tuple(dict.fromkeys(meanings.get(v.rule, v.rule) for v in evaluation.violations)),
     )
+    return Judged(baseline, choices)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from placer import rules
 from placer.assemble import assemble
+from placer.baselines import best_allowed, judge_baselines
 from placer.errors import Infeasible, NoPlanFound
 from placer.evaluate import evaluate, late_after_pauses
 from placer.index import ProblemIndex
@@ -46,7 +47,8 @@ def solve(
         Wall-clock seconds of the search; the best plan so far is returned then, with its gap. Where deadlines are to
         hold after pauses, of each of the searches that this takes.
     gap
-        Relative distance between objective and bound that is good enough.
+        Relative distance between objective and bound that is good enough. Whatever it is, the plan is no worse than
+        any of its baselines that the rules allow.
     seed
         Equal seeds and inputs give equal plans.
     progress
@@ -86,6 +88,13 @@ def solve(
         if not late:
             break
         problem = rules.with_deadlines_after_pauses(problem, late)
+    judged = judge_baselines(_strict(index) if after_pauses else index, meanings)
+    simple = best_allowed(judged)
+    if simple is not None and simple.choices is not None:
+        # Within a wide gap, or where time ran out, a simple placement may be the better one.
+        evaluated = evaluate(index, simple.choices)
+        if evaluated.objective < evaluation.objective:
+            choices, evaluation = tidy(index, simple.choices, evaluated)
     return assemble(
         index,
         choices,
@@ -95,8 +104,13 @@ def solve(
         name=name,
         models=models,
         agents=agents,
-        after_pauses=after_pauses,
+        baselines=tuple(j.baseline for j in judged),
     )
+
+
+def _strict(index: ProblemIndex) -> ProblemIndex:
+    """Have every flow keep its deadline after pauses too: then a baseline within the rules is one for the plan."""
+    return ProblemIndex(rules.with_deadlines_after_pauses(index.problem, [flow.name for flow in index.flows]))
 
 
 def _infeasible(problem: Problem, meanings: Mapping[str, str], time_limit_s: float) -> Infeasible:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from placer.assemble import assemble
-from placer.baselines import all_on, make_baselines, starting_choices
+from placer.baselines import all_on, judge_baselines, starting_choices
 from placer.errors import ProblemError
 from placer.evaluate import Evaluation, evaluate
 from placer.index import ProblemIndex
@@ -227,7 +227,7 @@ def _chain(**limits: float) -> Problem:
 
 
 def test_baselines_are_judged_by_evaluate_and_name_what_forbids_them() -> None:
-    by_name = {b.name: b for b in make_baselines(ProblemIndex(_chain()))}
+    by_name = {j.baseline.name: j.baseline for j in judge_baselines(ProblemIndex(_chain()))}
     assert by_name["everything on the source"].objective == pytest.approx(3.0)
     assert by_name["everything on 'box' (edge)"].objective == pytest.approx(0.9 + 0.9)
     cloud = by_name["everything on 'gpu' (cloud)"]
@@ -242,21 +242,24 @@ def test_baselines_are_judged_by_evaluate_and_name_what_forbids_them() -> None:
 def test_a_baseline_without_a_link_has_no_numbers_though_the_tensor_is_barred_too() -> None:
     problem = _chain()
     links = tuple(k for k in problem.links if (k.source, k.target) != ("cam", "gpu"))
-    by_name = {b.name: b for b in make_baselines(ProblemIndex(replace(problem, links=links)))}
+    by_name = {j.baseline.name: j.baseline for j in judge_baselines(ProblemIndex(replace(problem, links=links)))}
     cloud = by_name["everything on 'gpu' (cloud)"]
     assert (cloud.objective, cloud.latency_s, cloud.broken) == (None, (), ("no link from 'cam' to 'gpu'",))
 
 
 def test_rule_names_become_the_site_s_words() -> None:
     words = {"not_on of flow 'f' for 'gpu'": "frames stay on the floor"}
-    assert any(b.broken == ("frames stay on the floor",) for b in make_baselines(ProblemIndex(_chain()), words))
+    assert any(
+        j.baseline.broken == ("frames stay on the floor",) for j in judge_baselines(ProblemIndex(_chain()), words)
+    )
 
 
 def test_an_op_that_cannot_run_there_leaves_a_baseline_without_numbers() -> None:
     problem = _chain()
     (flow,) = problem.flows
     ops = tuple(replace(op, options=op.options[:2]) if op.name == "v1" else op for op in flow.ops)
-    by_name = {b.name: b for b in make_baselines(ProblemIndex(replace(problem, flows=(replace(flow, ops=ops),))))}
+    index = ProblemIndex(replace(problem, flows=(replace(flow, ops=ops),)))
+    by_name = {j.baseline.name: j.baseline for j in judge_baselines(index)}
     assert by_name["everything on 'gpu' (cloud)"].objective is None
     assert by_name["everything on 'gpu' (cloud)"].broken == ("an op has no option there",)
 
@@ -283,7 +286,7 @@ def test_the_best_prefix_is_the_best(seed: int) -> None:
                 )
                 result = evaluate(index, (choice,))
                 ranked.append((bool(result.flows[0].layout.forbidden), result.flows[0].energy_j, result.objective))
-    found = next(b for b in make_baselines(index) if "prefix" in b.name)
+    found = next(j.baseline for j in judge_baselines(index) if "prefix" in j.baseline.name)
     if ranked and not min(ranked)[0]:
         assert found.objective == pytest.approx(min(ranked)[2], rel=1e-9)
 

@@ -150,6 +150,15 @@ def test_every_number_of_a_plan_is_evaluate_s(seed: int) -> None:
     assert plan.gap == pytest.approx((plan.objective - plan.bound) / plan.objective if plan.objective else 0.0)
 
 
+@pytest.mark.parametrize("seed", [0, 3, 4, 6, 7, 9, 11])
+def test_no_baseline_within_the_rules_is_better_however_wide_the_gap(seed: int) -> None:
+    problem = random_problem(seed, ops=5, flows=3, scarce=0.0)
+    plan = solve(problem, gap=0.9, time_limit_s=20.0, after_pauses=bool(seed % 2))
+    allowed = [b.objective for b in plan.baselines if b.objective is not None and not b.broken]
+    assert plan.objective <= min(allowed, default=math.inf)
+    assert plan.bound <= plan.objective
+
+
 def test_no_time_is_said_so() -> None:
     # Nobody can run everything alone, so there is no plan to begin with.
     with pytest.raises(NoPlanFound, match="give more time"):
