@@ -8,7 +8,7 @@ from math import fsum, inf
 from typing import TYPE_CHECKING
 
 from placer import rules
-from placer.evaluate import evaluate, evaluate_flow, within
+from placer.evaluate import evaluate, evaluate_flow, name_broken, within
 from placer.plan import Baseline
 
 if TYPE_CHECKING:
@@ -233,6 +233,6 @@ def _judge(index: ProblemIndex, name: str, wanted: Sequence[Choice | None], mean
         name=name,
         objective=evaluation.objective,
         latency_s=tuple(f.latency_s for f in evaluation.flows),
-        broken=tuple(dict.fromkeys(meanings.get(v.rule, v.rule) for v in evaluation.violations)),
+        broken=name_broken(index, evaluation, meanings),
     )
     return Judged(baseline, choices)

@@ -18,7 +18,7 @@ from placer.schedule import Schedule, run_schedule, serial_latency_s
 from placer.segments import Layout, lay_out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from placer.index import Choice, FlowIndex, ProblemIndex
     from placer.problem import Objective
@@ -343,6 +343,24 @@ def used(index: ProblemIndex, evaluation: Evaluation) -> list[tuple[str, float, 
             value = total(index, objective, evaluation.flows, evaluation.idle_w)
             cap(rules.total(field), value, getattr(limits, field))
     return found
+
+
+def name_broken(index: ProblemIndex, evaluation: Evaluation, meanings: Mapping[str, str]) -> tuple[str, ...]:
+    """Say which rules a choice breaks, each once, in the site's words; of a limit also what is reached and allowed.
+
+    Parameters
+    ----------
+    index, evaluation
+        The problem and what `evaluate` says of a choice for it.
+    meanings
+        Rule names to words for people; see `placer.build.Built.meanings`.
+    """
+    limited = rules.limits(index.problem)
+    said = []
+    for v in evaluation.violations:
+        words = meanings.get(v.rule, v.rule)
+        said.append(f"{words} ({v.value:.4g} where {v.limit:.4g} is allowed)" if v.rule in limited else words)
+    return tuple(dict.fromkeys(said))
 
 
 def _site_w(index: ProblemIndex, evaluation: Evaluation) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from placer import rules
 from placer.errors import ProblemError
-from placer.evaluate import evaluate
+from placer.evaluate import evaluate, name_broken
 from placer.index import ProblemIndex
 from placer.planning import build_site, solve_built
 from placer.solver.outcome import OPTIMALITY_GAP
@@ -123,7 +123,5 @@ def _judge(index: ProblemIndex, plan: Plan, meanings: Mapping[str, str]) -> Kept
     return Kept(
         objective=result.objective,
         latency_s=tuple(plan_flow.latency_s for plan_flow in result.flows),
-        broken=tuple(
-            f"{meanings.get(v.rule, v.rule)} ({v.value:.4g} where {v.limit:.4g} is allowed)" for v in result.violations
-        ),
+        broken=name_broken(index, result, meanings),
     )

@@ -254,6 +254,15 @@ def test_rule_names_become_the_site_s_words() -> None:
     )
 
 
+def test_a_baseline_over_a_limit_says_what_it_reaches_and_what_is_allowed() -> None:
+    index = ProblemIndex(_chain(deadline_s=0.35))
+    by_name = {j.baseline.name: j.baseline for j in judge_baselines(index)}
+    # Three ops of 0.1 s, 0.9 MB sent at 10 MB/s, and 10 ms of latency there and back.
+    late = "deadline_s of flow 'f' (0.41 where 0.35 is allowed)"
+    assert by_name["everything on 'box' (edge)"].broken == (late,)
+    assert by_name["everything on 'gpu' (cloud)"].broken == ("not_on of flow 'f' for 'gpu'", late)
+
+
 def test_an_op_that_cannot_run_there_leaves_a_baseline_without_numbers() -> None:
     problem = _chain()
     (flow,) = problem.flows
