@@ -156,7 +156,7 @@ def profiled(graph: ModelGraph, device: Device) -> CostTable:
     """Return the costs in those modes of a device that were measured op by op; none where there are none.
 
     A model that was profiled at these shapes has its own seconds; of another, each unit of ops has those that its kind,
-    its MACs and its bytes cost, or its mode's line where the kind's fit has no slope. Where the seconds are another
+    its MACs and its bytes cost, or its mode's line where the kind's fit has 0 s per MAC. Where the seconds are another
     device's, scaled, none is measured.
 
     Raises
@@ -195,13 +195,13 @@ def profiled(graph: ModelGraph, device: Device) -> CostTable:
 def _by_kind(graph: ModelGraph, units: Sequence[Unit], known: OpCosts, s_per_mac: float) -> dict[str, float]:
     """Predict each unit's seconds by its kind, and give them to its ops.
 
-    A kind whose fit grows with nothing was fitted to ops of about one size: of larger ones the mode's line tells more.
+    A kind that does not grow with MACs was fitted to ops with few or about as many: of more the mode's line tells more.
     """
     seconds: dict[str, float] = {}
     for unit in units:
         kind = known.kind(unit.kind)
         value = kind.seconds(unit.macs, unit.bytes)
-        if not kind.grows:
+        if kind.s_per_mac == 0:
             value = max(value, s_per_mac * unit.macs)
         seconds.update(share_out(graph, unit, value))
     return seconds

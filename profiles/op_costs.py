@@ -32,11 +32,6 @@ class KindCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in ("base_s", "s_per_mac", "s_per_byte"):
             require_not_negative(name, getattr(self, name))
 
-    @property
-    def grows(self) -> bool:
-        """Whether a larger op takes longer; else the fit says nothing of ops larger than those it saw."""
-        return self.s_per_mac > 0 or self.s_per_byte > 0
-
     def seconds(self, macs: float, size_bytes: float) -> float:
         """Predict ops of this kind."""
         return self.base_s + self.s_per_mac * macs + self.s_per_byte * size_bytes

@@ -168,7 +168,7 @@ def test_seconds_of_another_device_are_a_fit_with_the_error_of_their_scale(graph
             assert cost.relative_uncertainty == pytest.approx(math.hypot(own, scale or 0.0, 0.04))
 
 
-def test_a_kind_without_slope_stands_for_small_ops_and_the_line_for_larger_ones(graph):
+def test_a_kind_that_does_not_grow_with_macs_stands_for_small_ops_and_the_line_for_larger_ones(graph):
     def predicted(**kind):
         costs = OpCosts(
             source="box", s_per_boundary_byte=0.0, models=(),
@@ -184,4 +184,6 @@ def test_a_kind_without_slope_stands_for_small_ops_and_the_line_for_larger_ones(
     assert predicted(base_s=1e-6) == pytest.approx(1e-6)
     # Where a fit has a slope, it knows ops of this kind better than the line, which holds for all.
     assert predicted(base_s=1e-9, s_per_mac=1e-12) == pytest.approx(1e-9 + 24e-12)
-    assert predicted(base_s=1e-9, s_per_byte=1e-15) < line_s
+    # Bytes that two or three small ops differ by do not stand for MACs.
+    assert predicted(base_s=1e-9, s_per_byte=1e-15) == pytest.approx(line_s)
+    assert predicted(base_s=1e-9, s_per_byte=1e-6) > line_s

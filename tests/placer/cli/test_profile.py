@@ -96,7 +96,7 @@ def test_a_profile_with_declared_powers_is_a_profile_that_plans_are_made_of(comm
     for unit in units_of(graph):
         total_s = sum(fitted.cost(op, "box", "cpu-fp32-1t").seconds for op in unit.ops)
         kind = known.kind(unit.kind)
-        line_s = 0.0 if kind.grows else device.modes[0].s_per_mac.value * unit.macs
+        line_s = 0.0 if kind.s_per_mac else device.modes[0].s_per_mac.value * unit.macs
         assert total_s == pytest.approx(max(kind.seconds(unit.macs, unit.bytes), line_s))
 
 
