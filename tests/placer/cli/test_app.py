@@ -156,7 +156,7 @@ def test_a_model_that_is_wrong_is_refused(command, tmp_path, content, words):
             ["plan", "site.yaml", "-o", "absent/plan.json"],
             "absent/plan.json: cannot be written; give a file in a folder",
         ),
-        (["plan", "site.yaml", "-o", "."], ".: cannot be written; give a file in a folder that exists"),
+        (["plan", "site.yaml", "-o", "."], ".: cannot be written: it is a directory; give a file"),
         (["plan", "site.yaml", "--dump-problem", "absent/problem.json"], "cannot be written"),
         (["plan", "site.yaml", "--picture", "absent/plan.svg"], "cannot be written"),
         (["plan", "site.yaml", "--time-limit", "0"], "--time-limit"),
