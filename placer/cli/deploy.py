@@ -90,7 +90,8 @@ def status_command(
         )
     else:
         everywhere = [] if reasons else [f"Plan {whole.identity} is served by all of its devices."]
-        terminal.show(_table(servings), *everywhere, *(f"Plan {whole.identity}: {text}." for text in instead))
+        why = [f"Device {s.device!r}: {words}" for s in servings if (words := s.error or s.trouble)]
+        terminal.show(_table(servings), *why, *everywhere, *(f"Plan {whole.identity}: {text}." for text in instead))
     if not serves:
         raise DeployError(f"plan {whole.identity} is not served: " + "; ".join([*reasons, *instead]))
 
@@ -146,10 +147,7 @@ def _table(servings: tuple[Serving, ...]) -> Table:
         ends = (", ".join(serving.lost), str(serving.open_requests))
         if serving.error or serving.trouble or not serving.held:
             words = "no answer" if serving.error else "in trouble" if serving.trouble else "holds no plan"
-            table.add_row(
-                serving.device, serving.address, words, serving.error or serving.trouble, "", "",
-                *(("", "") if serving.error else ends),
-            )  # fmt: skip
+            table.add_row(serving.device, serving.address, words, "", "", "", *(("", "") if serving.error else ends))
         # The active plan first: it is what the device serves.
         for i, held in enumerate(sorted(serving.held, key=lambda h: h.state != "active")):
             first = i == 0 and not serving.trouble

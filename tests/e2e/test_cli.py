@@ -128,6 +128,12 @@ def test_what_is_served_is_told_and_left_for_the_plan_before(planned, agents):
     assert [bool(device["error"]) for device in half.document["devices"]] == [
         device["device"] == "box" for device in half.document["devices"]
     ]
+    (why,) = (device["error"] for device in half.document["devices"] if device["device"] == "box")
+    told = planned.placer("status", "plan.json", *at(agents)).out
+    table, _, below = told.partition("└")
+    (silent,) = (line.split("│")[3:5] for line in table.splitlines() if "no answer" in line)
+    assert [cell.strip() for cell in silent] == ["no answer", ""]
+    assert f"Device 'box': {why}" in " ".join(below.split())
     refused = planned.placer("rollback", "plan.json", *at(agents))
     assert refused.code == 4
     assert "nothing has changed" in refused.err
