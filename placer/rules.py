@@ -30,6 +30,17 @@ def deadline_after_pauses(flow: str) -> str:
     return f"deadline_after_pauses_s of flow {flow!r}"
 
 
+def joined(problem: Problem, rule: str) -> tuple[str, ...]:
+    """Name the limits that are one rule with this one: the deadline of a flow that keeps it after pauses too.
+
+    Two equal deadlines of a flow are one: that of a site, which has one word for both.
+    """
+    for flow in problem.flows:
+        if rule == deadline(flow.name) and problem.limits.deadline_after_pauses_s.get(flow.name) == flow.deadline_s:
+            return (rule, deadline_after_pauses(flow.name)) if flow.deadline_s is not None else (rule,)
+    return (rule,)
+
+
 def kept_off(flow: str, device: str) -> str:
     """Name of the rule that keeps tensors of a flow off a device."""
     return f"not_on of flow {flow!r} for {device!r}"
@@ -109,7 +120,7 @@ def names(problem: Problem) -> tuple[str, ...]:
         found.append(utilization(device.name))
     found += [link_utilization(k.source, k.target) for k in problem.links]
     given = problem.limits
-    found += [deadline_after_pauses(f) for f in given.deadline_after_pauses_s]
+    found += [deadline_after_pauses(f) for f in _alone_after_pauses(problem)]
     found += [power(d) for d in given.power_w]
     found += [flow_energy(f) for f in given.flow_energy_j]
     found += [flow_device_energy(f, d) for f, caps in given.flow_device_energy_j.items() for d in caps]
@@ -133,7 +144,7 @@ def limits(problem: Problem) -> dict[str, tuple[float, str]]:
         if link.max_utilization < _UNLIMITED:
             found[link_utilization(link.source, link.target)] = (link.max_utilization, "")
     given = problem.limits
-    found |= {deadline_after_pauses(f): (s, "s") for f, s in given.deadline_after_pauses_s.items()}
+    found |= {deadline_after_pauses(f): (s, "s") for f, s in _alone_after_pauses(problem).items()}
     found |= {power(d): (w, "W") for d, w in given.power_w.items()}
     found |= {flow_energy(f): (j, "J") for f, j in given.flow_energy_j.items()}
     found |= {
@@ -168,8 +179,15 @@ def with_deadlines_after_pauses(problem: Problem, flows: Collection[str]) -> Pro
     return msgspec.structs.replace(problem, limits=limits)
 
 
-def _changed(problem: Problem, new: Mapping[str, float | None]) -> Problem:
+def _alone_after_pauses(problem: Problem) -> dict[str, float]:
+    """Return the deadlines after pauses that are rules of their own."""
+    one = {f.name: f.deadline_s for f in problem.flows}
+    return {f: s for f, s in problem.limits.deadline_after_pauses_s.items() if one.get(f) != s}
+
+
+def _changed(problem: Problem, changes: Mapping[str, float | None]) -> Problem:
     """Return the problem with new limits by rule; None gives a rule up."""
+    new = {name: limit for rule, limit in changes.items() for name in joined(problem, rule)} | dict(changes)
     return msgspec.structs.replace(
         problem,
         devices=tuple(_device(d, new) for d in problem.devices),

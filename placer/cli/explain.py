@@ -35,18 +35,19 @@ def explain_command(
     from placer import rules
     from placer.plan import read_plan
     from placer.report.why_tables import explanation_tables, sensitivity_table
-    from placer.why.explain import explain
+    from placer.why.explain import explain, posed
     from placer.why.sensitivity import sensitivity
 
     terminal: Terminal = context.obj
     with terminal:
         whole = read_plan(plan)
-        asked = _matching(limit or [], rules.limits(whole.problem))
+        problem = posed(whole)
+        asked = _matching(limit or [], rules.limits(problem))
         explained = explain(whole, time_limit_s=time_limit, seed=seed, progress=terminal.progress)
         worth = []
         for rule in asked:
             terminal.progress(f"what {rule} is worth")
-            worth.append(sensitivity(whole.problem, rule, time_limit_s=time_limit, seed=seed))
+            worth.append(sensitivity(problem, rule, time_limit_s=time_limit, seed=seed))
     if json:
         terminal.json({"explanation": explained, "sensitivities": worth})
     else:

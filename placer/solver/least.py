@@ -114,11 +114,14 @@ def _expect_proof(outcome: Outcome, rule: str) -> None:
 
 def reached(index: ProblemIndex, choices: tuple[Choice, ...], rule: str) -> float:
     """Return what a choice uses of the quantity that a rule of the problem limits."""
-    return next(value for name, value, _ in used(index, evaluate(index, choices)) if name == rule)
+    names = rules.joined(index.problem, rule)
+    return max(value for name, value, _ in used(index, evaluate(index, choices)) if name in names)
 
 
 def _objective(problem: Problem, rule: str) -> Objective | None:
-    """Return the objective that a rule limits, if it is one."""
+    """Return the objective that a rule limits, if it is one; latency after pauses is none."""
+    if len(rules.joined(problem, rule)) > 1:
+        return None
     if len(problem.flows) == 1 and rule == rules.deadline(problem.flows[0].name):
         return "latency_s"
     return next((objective for field, objective in TOTALS.items() if rule == rules.total(field)), None)

@@ -78,7 +78,7 @@ def solve(
         index = ProblemIndex(problem)
         outcome = find(index, time_limit_s=time_limit_s, gap=gap, seed=seed, progress=progress)
         if outcome.status == "infeasible":
-            raise _infeasible(problem, meanings, time_limit_s)
+            raise _infeasible(problem, meanings, time_limit_s, after_pauses)
         if outcome.choices is None:
             raise NoPlanFound(_nothing(problem, time_limit_s))
         # A bound without some rules holds with them too.
@@ -113,7 +113,13 @@ def _strict(index: ProblemIndex) -> ProblemIndex:
     return ProblemIndex(rules.with_deadlines_after_pauses(index.problem, [flow.name for flow in index.flows]))
 
 
-def _infeasible(problem: Problem, meanings: Mapping[str, str], time_limit_s: float) -> Infeasible:
+def _infeasible(problem: Problem, meanings: Mapping[str, str], time_limit_s: float, after_pauses: bool) -> Infeasible:
+    if after_pauses:
+        late = problem.limits.deadline_after_pauses_s
+        words = {rules.deadline(flow): meanings.get(rules.deadline_after_pauses(flow)) for flow in late}
+        meanings = {**meanings, **{rule: said for rule, said in words.items() if said is not None}}
+        # What would do has to do on paused connections as well as on busy ones.
+        problem = rules.with_deadlines_after_pauses(problem, [f.name for f in problem.flows])
     conflict = find_conflict(problem)
     amounts = find_amounts(problem, conflict, time_limit_s=time_limit_s)
     return Infeasible(

@@ -115,6 +115,12 @@ class Explanation:
     proven: bool
 
 
+def posed(plan: Plan) -> Problem:
+    """Return what a plan answers: one of a site keeps every deadline after pauses, though its problem names few."""
+    every = [f.name for f in plan.problem.flows]
+    return rules.with_deadlines_after_pauses(plan.problem, every) if plan.models else plan.problem
+
+
 def explain(
     plan: Plan, *, time_limit_s: float = 60.0, seed: int = 0, progress: Callable[[str], None] | None = None
 ) -> Explanation:
@@ -149,7 +155,8 @@ class _Asker:
     """Solves a plan's problem with one thing changed."""
 
     def __init__(self, plan: Plan, time_limit_s: float, seed: int, tell: Callable[[str], None]) -> None:
-        self.plan, self.problem, self.index = plan, plan.problem, ProblemIndex(plan.problem)
+        self.plan, self.problem = plan, posed(plan)
+        self.index = ProblemIndex(self.problem)
         self.time_limit_s, self.seed, self.tell = time_limit_s, seed, tell
         self.proven = True
         self._known: dict[frozenset[str], tuple[float, bool]] = {}

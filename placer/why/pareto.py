@@ -261,8 +261,13 @@ def with_cap(problem: Problem, objective: Objective, most: float) -> Problem:
     if objective == "latency_s":
         if len(problem.flows) != 1:
             raise ProblemError(f"latency_s: one flow is needed, not {len(problem.flows)}; cap their deadlines")
-        rule, present = rules.deadline(problem.flows[0].name), problem.flows[0].deadline_s
-    else:
-        field = next(f for f, o in TOTALS.items() if o == objective)
-        rule, present = rules.total(field), getattr(problem.limits, field)
-    return rules.with_limit(problem, rule, most if present is None else min(most, present))
+        # Of busy connections alone, as the objective is: no change of a deadline that is kept after pauses too.
+        flow = problem.flows[0]
+        capped = msgspec.structs.replace(flow, deadline_s=_least(most, flow.deadline_s))
+        return msgspec.structs.replace(problem, flows=(capped,))
+    field = next(f for f, o in TOTALS.items() if o == objective)
+    return rules.with_limit(problem, rules.total(field), _least(most, getattr(problem.limits, field)))
+
+
+def _least(most: float, present: float | None) -> float:
+    return most if present is None else min(most, present)

@@ -11,6 +11,7 @@ from placer.evaluate import evaluate
 from placer.index import ProblemIndex
 from tests.oracles.brute_force import all_evaluations, with_caps
 from tests.oracles.odd_problem import odd_problem
+from tests.oracles.paused_problem import paused_problem
 from tests.oracles.random_problem import random_problem
 
 
@@ -45,3 +46,20 @@ def test_names_are_unique_and_stable() -> None:
     problem = with_caps(random_problem(13, ops=4, flows=2), random.Random(13))
     assert len(set(rules.names(problem))) == len(rules.names(problem))
     assert rules.names(problem) == rules.names(problem)
+
+
+def test_two_equal_deadlines_of_a_flow_are_one_rule() -> None:
+    one, after = rules.deadline("inspect"), rules.deadline_after_pauses("inspect")
+    equal = paused_problem(0.3, deadline_after_pauses_s={"inspect": 0.3})
+    assert rules.limits(equal)[one] == (0.3, "s")
+    assert after not in {*rules.names(equal), *rules.limits(equal)}
+    assert rules.with_limit(equal, one, 0.2) == paused_problem(0.2, deadline_after_pauses_s={"inspect": 0.2})
+    free = rules.without(equal, {one})
+    assert free.flows[0].deadline_s is None
+    assert not free.limits.deadline_after_pauses_s
+    assert rules.without(equal, {after}).flows == equal.flows
+    assert not rules.without(equal, {after}).limits.deadline_after_pauses_s
+    two = paused_problem(0.3, deadline_after_pauses_s={"inspect": 0.4})
+    assert {one, after} <= {*rules.names(two)}
+    assert rules.limits(two)[after] == (0.4, "s")
+    assert rules.with_limit(two, one, 0.2) == paused_problem(0.2, deadline_after_pauses_s={"inspect": 0.4})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,9 @@ from placer.solver.find import find
 from placer.solver.known import Known
 from placer.solver.plain import Backend, search
 from placer.solver.solve import solve
+from placer.why.explain import explain, posed
 from placer.why.pareto import pareto
+from placer.why.sensitivity import sensitivity
 from tests.oracles.brute_force import brute_force, with_caps
 from tests.oracles.paused_problem import paused_problem
 from tests.oracles.random_problem import random_problem
@@ -156,18 +159,48 @@ def test_a_first_bound_and_choices_in_time_come_without_the_milp(monkeypatch: py
     assert best.bound == pytest.approx(solve(paused_problem(0.22)).objective, rel=1e-6)
 
 
-def test_no_plan_in_time_after_pauses_names_that_deadline_and_what_would_do() -> None:
-    problem = paused_problem(0.2, camera_runs=False)
-    assert solve(problem).flows[0].latency_s < 0.2
+# On busy connections 0.2 s would do, 0.01 s would not.
+@pytest.mark.parametrize("deadline_s", [0.2, 0.01])
+def test_no_plan_in_time_after_pauses_names_that_deadline_and_what_would_do(deadline_s: float) -> None:
+    problem = paused_problem(deadline_s, camera_runs=False)
+    assert solve(paused_problem(0.2, camera_runs=False)).flows[0].latency_s < 0.2
     with pytest.raises(Infeasible) as raised:
         solve(problem, after_pauses=True)
-    assert raised.value.conflict == ("deadline_after_pauses_s of flow 'inspect'",)
+    assert raised.value.conflict == ("deadline_s of flow 'inspect'",)
     (amount,) = raised.value.amounts
     index = ProblemIndex(problem)
     needed_s = evaluate(index, starting_choices(index)[0], "paused").flows[0].latency_s
     assert amount.needed == pytest.approx(needed_s)
     assert amount.enough
-    assert "0.2 s given, 0.3572 s would do" in str(raised.value)
+    assert f"{deadline_s} s given, 0.3572 s would do" in str(raised.value)
+    assert solve(paused_problem(0.3572, camera_runs=False), after_pauses=True).status == "optimal"
+    said = {rules.deadline_after_pauses("inspect"): "the deadline after pauses"}
+    built = dataclasses.replace(of_a_site(problem)["built"], meanings=said)
+    with pytest.raises(Infeasible, match="deadline after pauses" if deadline_s == 0.2 else "deadline_s of flow"):
+        solve(problem, after_pauses=True, built=built)
+
+
+def test_what_a_site_s_deadline_is_worth_counts_pauses() -> None:
+    problem = paused_problem(0.35)
+    plan = solve(problem, after_pauses=True, **of_a_site(problem))
+    assert where(plan) == "cbb"
+    # The problem of a plan names this deadline after pauses only where plans were late.
+    for deadline_s in (0.35, 0.45):
+        plan = solve(paused_problem(deadline_s), after_pauses=True, **of_a_site(problem))
+        assert [rule for rule in rules.limits(posed(plan)) if "deadline" in rule] == [rules.deadline("inspect")]
+        found = sensitivity(posed(plan), rules.deadline("inspect"))
+        index = ProblemIndex(problem)
+        choices = (index.choice_of(0, plan.flows[0].assignment),)
+        assert found.least_limit == evaluate(index, choices, "paused").flows[0].latency_s
+        assert where(solve(paused_problem(found.least_limit), after_pauses=True)) == where(plan)
+        assert found.tighter is not None
+        below = solve(paused_problem(found.tighter.limit), after_pauses=True)
+        assert below.objective == pytest.approx(found.tighter.objective)
+        if found.looser is not None:
+            above = solve(paused_problem(found.looser.limit), after_pauses=True)
+            assert above.objective == pytest.approx(found.looser.objective)
+        assert (found.looser is None) == (deadline_s == 0.45)
+        assert [cost.rule for cost in explain(plan).rules] == ([] if found.looser is None else [found.rule])
 
 
 def test_a_flow_that_does_not_pause_for_long_is_not_asked_for_a_proof_of_it() -> None:
