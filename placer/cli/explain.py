@@ -91,16 +91,25 @@ def pareto_command(
 
         draw_front(front, picture)
     if json:
+        from placer.report.notes import latencies_after_pauses_s
+
         plans = [
             {
                 "values": values,
                 "status": plan.status,
                 "flows": [
-                    {"name": f.name, "latency_s": f.latency_s, "energy_j": f.energy_j, "assignment": f.assignment}
+                    {
+                        "name": f.name,
+                        "latency_s": f.latency_s,
+                        "after_pauses_s": after_pauses_s[f.name],
+                        "energy_j": f.energy_j,
+                        "assignment": f.assignment,
+                    }
                     for f in plan.flows
                 ],
             }
             for plan, values in zip(front.plans, front.values, strict=True)
+            for after_pauses_s in [latencies_after_pauses_s(plan)]
         ]
         terminal.json({"first": one, "second": other, "complete": front.complete, "plans": plans})
     else:

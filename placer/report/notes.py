@@ -123,11 +123,7 @@ def _seconds_notes(plan: Plan, site: Site) -> list[str]:
 
 def _pause_notes(plan: Plan) -> list[str]:
     """Say which flows take noticeably longer after pauses, and for which plans had to be passed over."""
-    index = ProblemIndex(plan.problem)
-    paused_s = {}
-    for position, flow in enumerate(index.flows):
-        choice = index.choice_of(position, plan.flow(flow.name).assignment)
-        paused_s[flow.name] = evaluate_flow(index, flow, choice, "paused").latency_s
+    paused_s = latencies_after_pauses_s(plan)
     longer = [f for f in plan.flows if paused_s[f.name] >= _NOTICED * f.latency_s]
     found = [_forgotten(longer, paused_s)] if longer else []
     if capped := plan.problem.limits.deadline_after_pauses_s:
@@ -137,6 +133,16 @@ def _pause_notes(plan: Plan) -> list[str]:
             f"Note: plans that keep {whose} of {'flow' if len(capped) == 1 else 'flows'} {_listed([*capped])} only "
             "without such pauses between requests were passed over; `placer explain` says what that costs."
         )
+    return found
+
+
+def latencies_after_pauses_s(plan: Plan) -> dict[str, float]:
+    """Give for each flow of a plan its seconds on paused connections: what a site's deadline has to allow."""
+    index = ProblemIndex(plan.problem)
+    found = {}
+    for position, flow in enumerate(index.flows):
+        choice = index.choice_of(position, plan.flow(flow.name).assignment)
+        found[flow.name] = evaluate_flow(index, flow, choice, "paused").latency_s
     return found
 
 

@@ -1,4 +1,4 @@
-"""Draws explanations, sensitivities and fronts as tables for a terminal; computes nothing."""
+"""Draws explanations, sensitivities and fronts as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from placer.objective import per_inference
+from placer.report.notes import latencies_after_pauses_s
 from placer.report.tables import shown, size
 
 if TYPE_CHECKING:
@@ -116,14 +117,23 @@ def front_table(front: Front) -> Table:
     problem = front.plans[0].problem
     units = [per_inference(problem, objective) for objective in (front.first, front.second)]
     count = f"{len(front)} plan{'s' if len(front) > 1 else ''}"
+    # Beside latencies alone: of other objectives it is no matter. Those are of busy connections, deadlines of both.
+    paused_s = []
+    if "latency_s" in (front.first, front.second):
+        paused_s = [max(latencies_after_pauses_s(plan).values()) for plan in front.plans]
+        if all(shown(s, "s") == shown(plan.flows[0].latency_s, "s") for s, plan in zip(paused_s, front, strict=True)):
+            paused_s = []
     table = _table(
         f"Front: {count}, {'all there are' if front.complete else 'not all there are'}",
         front.first.partition("_")[0],
         front.second.partition("_")[0],
+        *(["after pauses"] if paused_s else []),
         "segments",
     )
-    for plan, values in zip(front.plans, front.values, strict=True):
+    for i, (plan, values) in enumerate(zip(front.plans, front.values, strict=True)):
         cells = [shown(v * factor, unit) for v, (factor, unit) in zip(values, units, strict=True)]
+        if paused_s:
+            cells.append(shown(paused_s[i], "s"))
         parts = [f"{s.device} {len(s.ops)}" for f in plan.flows for s in sorted(f.segments, key=lambda s: s.start_s)]
         more = f" and {len(parts) - _PARTS} more" if len(parts) > _PARTS else ""
         table.add_row(*cells, ", ".join(parts[:_PARTS]) + more)

@@ -13,10 +13,14 @@ import pytest
 from placer import demo_data
 from placer.__main__ import main
 from placer.demo import plan_demo
+from placer.evaluate import evaluate
+from placer.index import ProblemIndex
 from placer.plan import encode_plan
 from placer.problem import encode_problem
+from placer.report.tables import amount
 from placer.rules import deadline, with_limit
 from placer.solver.solve import solve
+from tests.oracles.paused_problem import paused_problem
 
 SITE = Path(demo_data.__file__).parent / "site.yaml"
 
@@ -93,9 +97,26 @@ def test_pareto_reads_problems_and_sites_and_draws(command, slow):
     code, out, _ = command("pareto", "problem.json", "--points", "2")
     assert code == 0
     assert "2 plans, not all there are" in out
+    assert "after pauses" not in out
     code, out, _ = command("pareto", str(SITE))
     assert code == 0
     assert "1 plan, all there are" in out
+
+
+def test_pareto_tells_the_deadline_that_a_plan_keeps_after_pauses(command):
+    Path("problem.json").write_bytes(encode_problem(paused_problem(0.4)))
+    code, out, _ = command("pareto", "problem.json", "--json")
+    assert code == 0
+    cheapest = json.loads(out)["plans"][0]["flows"][0]
+    index = ProblemIndex(paused_problem(0.4))
+    choices = [index.choice_of(0, {op: tuple(place) for op, place in cheapest["assignment"].items()})]
+    assert cheapest["latency_s"] == evaluate(index, choices).flows[0].latency_s
+    assert cheapest["after_pauses_s"] == evaluate(index, choices, "paused").flows[0].latency_s
+    assert cheapest["after_pauses_s"] > 2 * cheapest["latency_s"]
+    code, out, _ = command("pareto", "problem.json")
+    assert code == 0
+    assert "after pauses" in out
+    assert amount(cheapest["after_pauses_s"], "s") in out
 
 
 @pytest.mark.parametrize(
