@@ -80,15 +80,17 @@ class Infeasible(PlacerError):  # noqa: N818  the field's word
         The names of rules that cannot hold together; without any one of them the others could.
     amounts
         For each of them how far it would have to give for a plan to exist, if that was asked.
+    hint
+        What else may help, in words.
     """
 
-    def __init__(self, conflict: tuple[str, ...], amounts: tuple[Amount, ...] = ()) -> None:
+    def __init__(self, conflict: tuple[str, ...], amounts: tuple[Amount, ...] = (), hint: str = "") -> None:
         self.conflict = conflict
         self.amounts = amounts
         enough = {a.rule: a.words for a in amounts if a.words}
         listed = (f"{rule} ({enough[rule]})" if rule in enough else rule for rule in conflict)
         begin = "no plan meets these rules together: " if len(conflict) > 1 else "no plan is possible: "
-        super().__init__(begin + "; ".join(listed))
+        super().__init__(begin + "; ".join(listed) + (f". {hint}" if hint else ""))
 
 
 class NoPlanFound(PlacerError):  # noqa: N818  the field's word

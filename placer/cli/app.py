@@ -141,7 +141,7 @@ def solve_command(
     from placer.plan import encode_plan
     from placer.problem import read_problem
     from placer.report.tables import plan_tables, verdict
-    from placer.solver.conflict import find_amounts, find_conflict
+    from placer.solver.conflict import find_amounts, find_conflict, links_hint
     from placer.solver.find import find
 
     terminal: Terminal = context.obj
@@ -168,7 +168,7 @@ def solve_command(
     elif plan is not None:
         terminal.show(*plan_tables(plan), verdict(plan))
     if outcome.status == "infeasible":
-        raise Infeasible(conflict, amounts)
+        raise Infeasible(conflict, amounts, links_hint(index.problem, conflict))
     if outcome.status == "unknown":
         raise NoPlanFound(f"no plan was found in {outcome.seconds:.2g} s, nor a proof that none exists; give more time")
 

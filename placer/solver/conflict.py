@@ -122,6 +122,29 @@ def find_amounts(problem: Problem, conflict: Sequence[str], *, time_limit_s: flo
     return tuple(amounts)
 
 
+def links_hint(problem: Problem, conflict: Sequence[str]) -> str:
+    """Say that a link may do as well, where a rule of places is in conflict and some devices are joined by others only.
+
+    Parameters
+    ----------
+    problem
+        A problem without a plan.
+    conflict
+        What `find_conflict` names for it.
+    """
+    of_places = set(rules.names(problem)) - set(rules.limits(problem))
+    onward: dict[str, set[str]] = {}
+    for link in problem.links:
+        onward.setdefault(link.source, set()).add(link.target)
+    by_others = any(onward.get(b, set()) - onward[a] - {a} for a in onward for b in onward[a])
+    if of_places.isdisjoint(conflict) or not by_others:
+        return ""
+    return (
+        "A link that is missing may do as well: data go over one link, never on through a third device, and links "
+        "are not among the rules tried here"
+    )
+
+
 def _unjoined(problem: Problem) -> str:
     """Say which links are missing: those to an op that data of some other op cannot reach by any way, if there is."""
     onward: dict[str, list[str]] = {}

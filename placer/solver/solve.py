@@ -11,7 +11,7 @@ from placer.baselines import best_allowed, judge_baselines
 from placer.errors import Infeasible, NoPlanFound
 from placer.evaluate import evaluate, late_after_pauses
 from placer.index import ProblemIndex
-from placer.solver.conflict import find_amounts, find_conflict
+from placer.solver.conflict import find_amounts, find_conflict, links_hint
 from placer.solver.find import find
 from placer.solver.outcome import OPTIMALITY_GAP
 from placer.tidy import tidy
@@ -125,6 +125,7 @@ def _infeasible(problem: Problem, meanings: Mapping[str, str], time_limit_s: flo
     return Infeasible(
         tuple(meanings.get(rule, rule) for rule in conflict),
         tuple(replace(a, rule=meanings.get(a.rule, a.rule)) for a in amounts),
+        links_hint(problem, conflict),
     )
 
 

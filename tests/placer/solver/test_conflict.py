@@ -90,3 +90,18 @@ def test_missing_links_are_named_where_no_rule_is_to_blame() -> None:
     words = "the links: none lead from 'camera', where flow 'f' has 'frame', to 'box', where 'net' can run"
     with pytest.raises(Infeasible, match=words):
         solve(problem)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_link_is_a_way_out_too_where_data_would_have_to_pass_a_third_device(joined: bool) -> None:
+    problem = _two_rules()
+    (link,) = problem.links
+    ends = [("camera", "box"), ("box", "gpu"), ("box", "camera"), *([("camera", "gpu")] if joined else [])]
+    problem = replace(
+        problem,
+        devices=(*problem.devices, Device(name="gpu", max_utilization=1e9)),
+        links=tuple(replace(link, source=a, target=b) for a, b in ends),
+    )
+    with pytest.raises(Infeasible) as refusal:
+        solve(problem)
+    assert ("A link that is missing may do as well" in str(refusal.value)) != joined
