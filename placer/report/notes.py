@@ -9,11 +9,12 @@ from placer.ends import SOURCE, is_endpoint, is_source
 from placer.evaluate import evaluate_flow
 from placer.index import ProblemIndex
 from placer.report.tables import FLOWS_LISTED, amount
+from placer.transfer_time import CALL_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from placer.plan import FlowPlan, Plan
+    from placer.plan import FlowPlan, Plan, Transfer
     from profiles import Site
 
 _FIGURES = {
@@ -133,7 +134,32 @@ def _pause_notes(plan: Plan) -> list[str]:
             f"Note: plans that keep {whose} of {'flow' if len(capped) == 1 else 'flows'} {_listed([*capped])} only "
             "without such pauses between requests were passed over; `placer explain` says what that costs."
         )
-    return found
+    return found + _process_notes(plan, paused_s)
+
+
+def _process_notes(plan: Plan, paused_s: Mapping[str, float]) -> list[str]:
+    """Say which deadlines leave no time for what the processes at both ends of each message take."""
+    left_s = {f.name: f.deadline_s - paused_s[f.name] for f in plan.flows if f.deadline_s is not None}
+    short = [f for f in plan.flows if f.name in left_s and left_s[f.name] < _in_a_row(f.transfers) * CALL_S]
+    if not short:
+        return []
+    worst = min(short, key=lambda f: left_s[f.name])
+    count = _in_a_row(worst.transfers)
+    messages = "message takes" if count == 1 else f"{count} messages, one after the other, take"
+    left = amount(left_s[worst.name], "s")
+    return [
+        f"Note: {_listed([f.name for f in short])} may be late: {worst.name!r} has {left} left to its deadline, and "
+        f"its {messages} the processes at both ends about {amount(CALL_S, 's')} each, which only "
+        "links measured by `placer probe` have in their latency."
+    ]
+
+
+def _in_a_row(transfers: Sequence[Transfer]) -> int:
+    """Count the transfers of the longest chain in which each is asked for after the one before has arrived."""
+    ends: list[tuple[float, int]] = []
+    for t in sorted(transfers, key=lambda t: t.request_s):
+        ends.append((t.arrival_s, 1 + max((n for arrival_s, n in ends if arrival_s <= t.request_s), default=0)))
+    return max((n for _, n in ends), default=0)
 
 
 def latencies_after_pauses_s(plan: Plan) -> dict[str, float]:

@@ -8,9 +8,10 @@ import pytest
 from placer.demo import plan_demo
 from placer.evaluate import evaluate
 from placer.index import ProblemIndex
-from placer.report.notes import notes
+from placer.report.notes import latencies_after_pauses_s, notes
 from placer.report.tables import amount
 from placer.solver.solve import solve
+from placer.transfer_time import CALL_S
 from profiles.op_costs import ANY_KIND, KindCost, ModelCost, OpCosts
 
 replace = msgspec.structs.replace
@@ -143,3 +144,17 @@ def test_it_is_told_for_which_deadlines_plans_were_passed_over(slow):
     assert "the deadline of 400 ms of flows 'look-0' and 'look-1' only" in note
     (note,) = told(look_0=0.4, look_1=0.5)
     assert "keep the deadlines of flows 'look-0' and 'look-1' only" in note
+
+
+def test_a_deadline_that_leaves_the_processes_no_time_is_told(planned):
+    def told(left_s):
+        plan = planned.plan
+        (flow,) = plan.flows
+        deadline_s = latencies_after_pauses_s(plan)[flow.name] + left_s
+        return [n for n in notes(replace(plan, flows=(replace(flow, deadline_s=deadline_s),))) if "may be late" in n]
+
+    in_a_row = len(planned.plan.flows[0].transfers)
+    assert in_a_row > 1
+    assert not told(in_a_row * CALL_S + 1e-6)
+    (note,) = told(in_a_row * CALL_S - 1e-6)
+    assert f"its {in_a_row} messages, one after the other" in note
