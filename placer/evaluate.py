@@ -355,7 +355,8 @@ def name_broken(index: ProblemIndex, evaluation: Evaluation, meanings: Mapping[s
     meanings
         Rule names to words for people; see `placer.build.Built.meanings`.
     """
-    limited = rules.limits(index.problem)
+    # Limits that are one rule to people are still two to the referee.
+    limited = {name for rule in rules.limits(index.problem) for name in rules.joined(index.problem, rule)}
     said = []
     for v in evaluation.violations:
         words = meanings.get(v.rule, v.rule)
