@@ -42,7 +42,7 @@ _TOGETHER = 40
 """Parts at least whose fronts are listed at a time, so that no process waits for long."""
 _SHARES = (1.0, 0.5, 0.2)
 """Where a front up to a window is too much work, these shares of the window are tried."""
-_MARGIN = 1e-9
+_MARGIN = 1e-8
 """Share of its terms by which a queue's minimum is lowered, against rounding."""
 
 
