@@ -88,7 +88,10 @@ def test_files_of_runs_and_emulations_are_read(tmp_path: Path) -> None:
     path.write_bytes(msgspec.json.encode(whole))
     with pytest.raises(ProblemError, match="no request was measured beyond the first"):
         read_evidence(path)
-    for text in ("", "[]", "{}", '{"flow": 1}'):
+    path.write_text("")
+    with pytest.raises(ProblemError, match="is empty; give what `placer emulate --output`"):
+        read_evidence(path)
+    for text in ("[]", "{}", '{"flow": 1}'):
         path.write_text(text)
         with pytest.raises(ProblemError, match="not a measurement; give what `placer emulate --output`"):
             read_evidence(path)
