@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import ipaddress
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ from runtimes.isolation.limits import Limits, default_memory_bytes
 from runtimes.isolation.sandbox import landlock_version
 from runtimes.logs import set_up_logs
 from runtimes.malloc import keep_large_blocks
+from runtimes.prober import is_loopback
 from runtimes.server import Agent, Options, available_threads
 from runtimes.tls import CredentialFiles, Credentials
 
@@ -126,7 +126,7 @@ def _credential_files(parser: argparse.ArgumentParser, given: argparse.Namespace
 def _require_loopback(
     parser: argparse.ArgumentParser, given: argparse.Namespace, option: str, address: str | None
 ) -> None:
-    if address is not None and not _is_loopback(address):
+    if address is not None and not is_loopback(address):
         if not given.insecure_network:
             parser.error(
                 f"{option} {address}: outside loopback everybody on the network could call this agent; "
@@ -270,16 +270,6 @@ def _seconds(text: str) -> float:
     if not 0 < value <= 86400:
         raise argparse.ArgumentTypeError(f"{value} is not above 0 and at most 86400")
     return value
-
-
-def _is_loopback(listen: str) -> bool:
-    host = listen.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -59,7 +59,7 @@ class Prober:
             if not planned:
                 raise BadRequest(f"no plan on {self._epochs.device!r} names device {device!r}; give its HOST:PORT")
             address = sorted(planned)[0]
-        elif self._credentials is None and address not in planned and not _on_this_machine(address):
+        elif self._credentials is None and address not in planned and not is_loopback(address):
             raise Forbidden(
                 f"{self._epochs.device!r} has no certificates, so it cannot know who asks: it probes agents that its "
                 f"plans name and agents on its own machine, not {address}"
@@ -72,7 +72,8 @@ class Prober:
             self._busy.release()
 
 
-def _on_this_machine(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Tell whether ``host:port`` is of this machine alone; a name other than localhost is not looked up."""
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
         return True
