@@ -8,8 +8,9 @@ from math import fsum, inf
 from typing import TYPE_CHECKING
 
 from placer import rules
-from placer.evaluate import evaluate, evaluate_flow, name_broken, within
+from placer.evaluate import evaluate, evaluate_flow
 from placer.plan import Baseline
+from placer.violations import name_broken, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

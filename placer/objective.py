@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import fsum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from placer.evaluate import FlowResult
+    from placer.index import ProblemIndex
     from placer.problem import Link, Objective, Problem
 
 UNITS: dict[Objective, str] = {"energy_j": "W", "latency_s": "s", "carbon_g": "g/s", "cost": "per s"}
@@ -52,6 +55,32 @@ def factors(problem: Problem, objective: Objective) -> Factors:
     return Factors(
         tuple(getattr(d, field) or 0.0 for d in problem.devices),
         tuple(getattr(k, field) or 0.0 for k in problem.links),
+    )
+
+
+def total(index: ProblemIndex, objective: Objective, flows: Sequence[FlowResult], idle_w: Sequence[float]) -> float:
+    """Add up a total of the whole site: W for energy_j, grams CO2e per second for carbon_g, currency per s for cost.
+
+    Parameters
+    ----------
+    index, flows, idle_w
+        The problem, each flow's result, and the idle power that is charged for each device.
+    objective
+        Any but latency_s.
+    """
+    rates = [f.flow.rate_hz for f in index.flows]
+    if objective == "energy_j":
+        return fsum([*(r * f.energy_j for r, f in zip(rates, flows, strict=True)), *idle_w])
+    counts = factors(index.problem, objective)
+    return fsum(
+        [
+            *(
+                r * c.joules * (counts.device[c.device] if c.device >= 0 else counts.link[c.link])
+                for r, f in zip(rates, flows, strict=True)
+                for c in f.charges
+            ),
+            *(w * count for w, count in zip(idle_w, counts.device, strict=True)),
+        ]
     )
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from placer import rules
 from placer.errors import ProblemError
-from placer.evaluate import evaluate, name_broken
+from placer.evaluate import evaluate
 from placer.index import ProblemIndex
 from placer.planning import build_site, solve_built
 from placer.solver.outcome import OPTIMALITY_GAP
+from placer.violations import name_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

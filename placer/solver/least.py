@@ -14,10 +14,11 @@ import msgspec
 
 from placer import rules
 from placer.errors import NoPlanFound
-from placer.evaluate import evaluate, used
+from placer.evaluate import evaluate
 from placer.index import ProblemIndex
 from placer.objective import TOTALS
 from placer.solver.find import find
+from placer.violations import used
 
 if TYPE_CHECKING:
     from placer.index import Choice

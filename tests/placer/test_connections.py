@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 import placer
 from placer.demo import plan_demo
-from placer.evaluate import Violation, evaluate
+from placer.evaluate import evaluate
 from placer.index import ProblemIndex
 from placer.problem import Device, Flow, Link, Op, Option, Problem, Tensor
 from placer.report.notes import notes
 from placer.transfer_time import CONNECT_S, Connections, settled_window_bytes, stall_s, wire_bytes
 from placer.transfer_time import Path as Way
+from placer.violations import Violation
 from profiles import read_site
 from profiles.energy import FRAMING
 from tests.oracles.paused_problem import paused_problem

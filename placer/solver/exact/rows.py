@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from placer.evaluate import TOLERANCE
 from placer.objective import TOTALS, factors
+from placer.violations import TOLERANCE
 
 if TYPE_CHECKING:
     from placer.index import FlowIndex, ProblemIndex

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from placer.evaluate import TOLERANCE
 from placer.objective import TOTALS, factors
+from placer.violations import TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

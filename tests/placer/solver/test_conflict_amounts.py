@@ -9,11 +9,11 @@ import pytest
 
 from placer import rules
 from placer.errors import Infeasible
-from placer.evaluate import used
 from placer.index import ProblemIndex
 from placer.solver.conflict import Amount, find_amounts, find_conflict
 from placer.solver.least import STEP, least
 from placer.solver.solve import solve
+from placer.violations import used
 from tests.oracles.brute_force import all_evaluations, with_caps
 from tests.oracles.random_problem import random_problem
 

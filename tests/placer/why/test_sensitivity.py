@@ -6,9 +6,9 @@ import pytest
 
 from placer import rules
 from placer.errors import NoPlanFound, ProblemError
-from placer.evaluate import used
 from placer.index import ProblemIndex
 from placer.problem import Device, Flow, Op, Option, Problem
+from placer.violations import used
 from placer.why.sensitivity import sensitivity
 from tests.oracles.brute_force import all_evaluations, with_caps
 from tests.oracles.random_problem import random_problem
