@@ -13,7 +13,7 @@ from placer.errors import ProblemError
 
 if TYPE_CHECKING:
     from placer.cli.terminal import Terminal
-    from placer.emulation.result import Cut, Emulation
+    from placer.emulation.result import Cut, Emulation, FlowRun, Phase
     from placer.plan import Plan
     from profiles import Site
 
@@ -124,7 +124,7 @@ def _tables(result: Emulation) -> list[Any]:
     for flow in result.flows:
         shown += ["", f"Flow {flow.flow}: {flow.answered} of {flow.sent} requests answered."]
         for phase in flow.phases:
-            shown += [f"{phase.name} connections:", run_table(phase.rows)]
+            shown += [f"{phase.name} connections:", run_table(phase.rows), *_deadline(flow, phase)]
         shown += [f"at {f.sent_s:.2f} s, after {f.seconds:.2f} s: {f.error}" for f in flow.failures[:_FAILURES_SHOWN]]
         if len(flow.failures) > _FAILURES_SHOWN:
             shown.append(f"and {len(flow.failures) - _FAILURES_SHOWN} more failures, all in the JSON")
@@ -133,3 +133,18 @@ def _tables(result: Emulation) -> list[Any]:
         "Predicted: the plan's own seconds and links, its messages by the transfer-time model; made before the run."
     )
     return shown
+
+
+def _deadline(flow: FlowRun, phase: Phase) -> list[str]:
+    """Say whether the data that went all the way were in time, by median and 90th percentile."""
+    from placer.report.tables import amount
+
+    whole = next((r for r in phase.rows if r.kind == "flow" and r.name == flow.flow), None)
+    if flow.deadline_s is None or whole is None:
+        return []
+    times = {"p50": whole.measured_s, "p90": whole.measured_p90_s}
+    said = ", ".join(
+        f"{'met' if seconds <= flow.deadline_s else 'missed'} at {name} ({amount(seconds, 's')})"
+        for name, seconds in times.items()
+    )
+    return [f"Deadline of {amount(flow.deadline_s, 's')}: {said}."]

@@ -193,7 +193,10 @@ def _judge(
             errors = tuple(((r.predicted_s or 0.0) - r.measured_s) / r.measured_s for r in rows)
             phases.append(Phase(name=prediction.phase, rows=rows, errors=errors))
     answered = sum(bool(a.request_id) for a in attempts)
-    return FlowRun(flow=flow, sent=len(attempts), answered=answered, failures=failures, phases=tuple(phases))
+    return FlowRun(
+        flow=flow, deadline_s=job.plan.flow(flow).deadline_s, sent=len(attempts), answered=answered,
+        failures=failures, phases=tuple(phases),
+    )  # fmt: skip
 
 
 def _say(text: str) -> None:

@@ -56,9 +56,13 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class FlowRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What became of one flow's requests; those of ``phases`` were answered before any cut."""
+    """What became of one flow's requests; those of ``phases`` were answered before any cut.
+
+    ``deadline_s`` is the plan's, for data that go all the way; None if it has none.
+    """
 
     flow: str
+    deadline_s: float | None = None
     sent: int
     answered: int
     failures: tuple[Failure, ...]

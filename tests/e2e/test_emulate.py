@@ -73,7 +73,13 @@ def test_three_devices_and_a_cut_that_every_request_after_it_reports(three):
     assert three.placer("plan", "site.yaml", "-o", "plan.json", "--fallbacks").code == 0
     done = three.placer("emulate", "site.yaml", "plan.json", "--duration", 6, "--cut", "gpu:box@3", "-o", "seen.json")
     assert (done.code, done.err) == (0, "")
-    for words in ("3 emulated devices: camera, box, gpu", "was cut at 3 s", "cold connections", "predicted here"):
+    for words in (
+        "3 emulated devices: camera, box, gpu",
+        "was cut at 3 s",
+        "cold connections",
+        "predicted here",
+        "Deadline of 250 ms: ",
+    ):
         assert words in done.out
     assert "Note: the plan's fallbacks are not deployed" in done.out
     seen = json.loads((three.folder / "seen.json").read_text())
