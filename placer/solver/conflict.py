@@ -146,26 +146,35 @@ def links_hint(problem: Problem, conflict: Sequence[str]) -> str:
 
 
 def _unjoined(problem: Problem) -> str:
-    """Say which links are missing: those to an op that data of some other op cannot reach by any way, if there is."""
+    """Say which links are missing: where an op can run, some data get nowhere, or no two of them to one place."""
     onward: dict[str, list[str]] = {}
     for link in problem.links:
         onward.setdefault(link.source, []).append(link.target)
     for flow in problem.flows:
         places = {op.name: {o.device for o in op.options} for op in flow.ops}
-        reached: dict[str, set[str]] = {}
+        reached = dict(places)
+        ways: dict[str, list[str]] = {}
         for tensor in flow.tensors:
+            begin = reached[tensor.producer]
             for consumer in tensor.consumers:
-                if consumer not in reached:
-                    reached[consumer] = places[consumer]
-                begin = reached.get(tensor.producer, places[tensor.producer])
-                reached[consumer] = reached[consumer] & _within(begin, onward)
-                if not reached[consumer]:
-                    ends = [", ".join(map(repr, sorted(x))) for x in (begin, places[consumer])]
+                gets_to = places[consumer] & _within(begin, onward)
+                if not gets_to:
                     return (
-                        f"the links: none lead from {ends[0]}, where flow {flow.name!r} has {tensor.name!r}, to "
-                        f"{ends[1]}, where {consumer!r} can run"
+                        f"the links: none lead from {_list(begin)}, where flow {flow.name!r} has {tensor.name!r}, to "
+                        f"{_list(places[consumer])}, where {consumer!r} can run"
+                    )
+                ways.setdefault(consumer, []).append(f"{tensor.name!r} from {_list(begin)} to {_list(gets_to)}")
+                reached[consumer] = reached[consumer] & gets_to
+                if not reached[consumer]:
+                    return (
+                        f"the links: they bring what {consumer!r} of flow {flow.name!r} reads to no one device that "
+                        f"can run it: {'; '.join(ways[consumer])}"
                     )
     return "the links: no choice of options is joined by them, even with every rule given up"
+
+
+def _list(names: set[str]) -> str:
+    return ", ".join(map(repr, sorted(names)))
 
 
 def _within(begin: set[str], onward: Mapping[str, Sequence[str]]) -> set[str]:

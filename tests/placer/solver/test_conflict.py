@@ -92,6 +92,39 @@ def test_missing_links_are_named_where_no_rule_is_to_blame() -> None:
         solve(problem)
 
 
+@pytest.mark.parametrize("lost", ["left", "right"])
+def test_where_branches_get_to_no_common_place_each_is_named_with_where_it_gets(lost: str) -> None:
+    """Two sources and an op that may run on either or on the box: whose link is lost has no way on."""
+    devices = ("left", "right", "box")
+    link = Link(source="left", target="box", latency_s=0.0, bytes_per_s=1e6, energy_j_per_byte=0.0)
+
+    def op(name: str, *places: str) -> Op:
+        return Op(name=name, options=tuple(Option(device=d, mode="m", seconds=0.0, joules=0.0) for d in places))
+
+    flow = Flow(
+        name="f",
+        rate_hz=1.0,
+        ops=(op("a", "left"), op("b", "right"), op("join", *devices), op("out", "box")),
+        tensors=(
+            Tensor(name="from_left", bytes=1.0, producer="a", consumers=("join",)),
+            Tensor(name="from_right", bytes=1.0, producer="b", consumers=("join",)),
+            Tensor(name="result", bytes=1.0, producer="join", consumers=("out",)),
+        ),
+    )
+    joined = Problem(
+        devices=tuple(Device(name=d, max_utilization=1e9) for d in devices),
+        links=tuple(replace(link, source=d) for d in ("left", "right")),
+        flows=(flow,),
+    )
+    assert solve(joined).flows
+    (words,) = find_conflict(replace(joined, links=tuple(k for k in joined.links if k.source != lost)))
+    ways = {d: f"'from_{d}' from '{d}' to " + (f"'{d}'" if d == lost else f"'box', '{d}'") for d in devices[:2]}
+    assert words == (
+        "the links: they bring what 'join' of flow 'f' reads to no one device that can run it: "
+        f"{ways['left']}; {ways['right']}"
+    )
+
+
 @pytest.mark.parametrize("joined", [False, True])
 def test_a_link_is_a_way_out_too_where_data_would_have_to_pass_a_third_device(joined: bool) -> None:
     problem = _two_rules()
