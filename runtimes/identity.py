@@ -21,6 +21,12 @@ _SCHEME = "spiffe://"
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _LONGEST = 63
+_ADVICE = {
+    "site": "give another, which need not be that of site.yaml",
+    "device": "name the device otherwise in site.yaml, and so its agent by --name",
+    "deployer": "give another",
+    "client": "give another",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +69,7 @@ class Identity:
         return f"{self.name}.{self.role}.{self.site}"
 
 
-def require_identity_name(what: str, name: str) -> None:
+def require_identity_name(what: Role | Literal["site"], name: str) -> None:
     """Refuse a name that cannot stand in a certificate.
 
     Raises
@@ -71,11 +77,16 @@ def require_identity_name(what: str, name: str) -> None:
     BadCredentials
         If it is not of lower-case letters, digits and ``- _ .``: names of hosts are compared without regard to case.
     """
-    if len(name) > _LONGEST or not _NAME.fullmatch(name):
+    if not _allowed(name):
         raise BadCredentials(
             f"{what} {name[:80]!r} cannot be named in a certificate: names have up to {_LONGEST} lower-case letters, "
-            "digits, '-', '_' and single dots, and begin and end with none of '-' and '.'"
+            f"digits, '-', '_' and single dots, and begin and end with none of '-' and '.'; {_ADVICE[what]}"
+            + (f", such as {name.lower()!r}" if _allowed(name.lower()) else "")
         )
+
+
+def _allowed(name: str) -> bool:
+    return len(name) <= _LONGEST and _NAME.fullmatch(name) is not None
 
 
 @functools.lru_cache(maxsize=1024)

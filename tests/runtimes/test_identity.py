@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimes.errors import BadCredentials
-from runtimes.identity import ROLES, Identity, parse_identity
+from runtimes.identity import ROLES, Identity, parse_identity, require_identity_name
 
 NAMES = st.from_regex(r"\A[a-z0-9_]([a-z0-9_-]{0,20}[a-z0-9_])?(\.[a-z0-9]{1,5}){0,3}\Z")
 
@@ -30,6 +30,22 @@ def test_names_that_a_certificate_cannot_carry_are_refused(name):
         Identity(site="plant", role="device", name=name)
     with pytest.raises(BadCredentials, match=r"site .* cannot be named"):
         Identity(site=name, role="device", name="box")
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "advice"),
+    [
+        ("device", "Box-2", "name the device otherwise in site.yaml, and so its agent by --name, such as 'box-2'"),
+        ("device", "a b", "name the device otherwise in site.yaml, and so its agent by --name"),
+        ("site", "Plant", "give another, which need not be that of site.yaml, such as 'plant'"),
+        ("deployer", "Me", "give another, such as 'me'"),
+        ("client", "X" * 64, "give another"),
+    ],
+)
+def test_a_refused_name_comes_with_what_to_do(what, name, advice):
+    with pytest.raises(BadCredentials) as refusal:
+        require_identity_name(what, name)
+    assert str(refusal.value).rpartition("; ")[2] == advice
 
 
 @pytest.mark.parametrize("text", [
