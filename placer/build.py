@@ -286,9 +286,9 @@ def _check_boundaries(site: Site) -> None:
     outer = [d for d in site.devices if d.boundary in _WALL]
     kinds = {d.boundary for d in inner}
     if (inner and outer) or len(kinds) > 1:
-        listed = ", ".join(f"{d.name!r} at {d.boundary}" for d in site.devices)
+        listed = ", ".join(f"devices[{i}].boundary: {d.boundary} of {d.name!r}" for i, d in enumerate(site.devices))
         raise ProblemError(
-            f"site {site.name!r}: power figures are taken at different boundaries ({listed}); their joules do not add "
+            f"{site.file}: power figures are taken at different boundaries ({listed}); their joules do not add "
             "up. Give figures of one boundary: write the device's idle_w and modes in the site with the rest of the "
             "machine included, and declare its boundary"
         )

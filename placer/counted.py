@@ -49,8 +49,8 @@ def device_figures(site: Site, device: profiles.Device, totals: Collection[Objec
         figure = getattr(zone, field)
         if figure is None:
             raise ProblemError(
-                f"site {site.name!r}: {total} counts the joules of {device.name!r}, and its zone {zone.name!r} "
-                f"does not say what one counts; give the zone {_GIVE[total]}"
+                f"{site.file}: zones[{site.zones.index(zone)}].{field}: missing; {total} counts the joules of "
+                f"{device.name!r}, which stands in zone {zone.name!r}; give the zone {_GIVE[total]}"
             )
         found[field] = figure.value
     return found
@@ -85,9 +85,9 @@ def link_figures(site: Site, link: profiles.Link, made: Link, totals: Collection
         known = [getattr(zone, field).value for zone in ends]
         if figure is None and known[0] != known[1]:
             raise ProblemError(
-                f"site {site.name!r}: {total} counts the joules of the network from {link.source!r} to "
-                f"{link.target!r}, whose zones differ ({known[0]:g} and {known[1]:g} per joule); give the link "
-                f"{_GIVE[total]}"
+                f"{site.file}: links, from {link.source!r} to {link.target!r}: {field} is missing; {total} counts the "
+                f"joules of the network between, and the zones at its ends differ ({known[0]:g} and {known[1]:g} per "
+                f"joule); give the link {_GIVE[total]}"
             )
         found[field] = known[0] if figure is None else figure.value
     return found

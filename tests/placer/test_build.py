@@ -253,7 +253,8 @@ def test_declassifications_name_a_tensor_and_only_lower(rule: Declassify, messag
 def test_joules_of_different_boundaries_are_not_added() -> None:
     whole = site()
     mixed = (whole.devices[0], device(name="server", boundary="chip"))
-    with pytest.raises(ProblemError, match=r"different boundaries \('camera' at wall, 'server' at chip\)"):
+    listed = r"\(devices\[0\].boundary: wall of 'camera', devices\[1\].boundary: chip of 'server'\)"
+    with pytest.raises(ProblemError, match=rf"different boundaries {listed}"):
         built(devices=mixed)
 
 

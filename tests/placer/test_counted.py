@@ -75,16 +75,17 @@ def test_limits_of_a_site_are_the_problem_s() -> None:
 
 def test_a_missing_price_is_refused_with_what_to_add() -> None:
     with pytest.raises(
-        ProblemError, match=r"cost counts the joules of 'server'.*zone 'cloud'.*give the zone `cost_per_j"
+        ProblemError,
+        match=r"zones\[1\].cost_per_j: missing; cost counts the joules of 'server'.*'cloud'; give the zone `cost_per_j",
     ):
         problem(zones=zones(cost_per_j=None), also=("cost",))
-    with pytest.raises(ProblemError, match=r"carbon_g counts the joules of 'camera'.*give the zone `grid: ID`"):
+    with pytest.raises(ProblemError, match=r"zones\[0\].carbon_g_per_j: missing; .* of 'camera'.*`grid: ID`"):
         problem(objective="carbon_g")
 
 
 def test_the_network_counts_as_its_link_says_or_both_ends_agree() -> None:
     with pytest.raises(
-        ProblemError, match=r"from 'camera' to 'server', whose zones differ \(8e-08 and 2e-08 per joule\)"
+        ProblemError, match=r"'camera' to 'server': cost_per_j is missing.* differ \(8e-08 and 2e-08 per joule\)"
     ):
         problem(zones=zones(), links=network(), also=("cost",))
     made = problem(zones=zones(), links=network(cost_per_j=figure(5e-8)), also=("cost",))
