@@ -108,6 +108,20 @@ class Master:
             self._memory[d].set_coefficient(pick, size / self._memory_unit(d))
         return True
 
+    def _solved(self) -> mathopt.SolveResult:
+        """Solve the model from the last basis, and where rounding has spoilt that, anew."""
+        if self._solver is None:
+            self._solver = mathopt.IncrementalSolver(self._model, mathopt.SolverType.GLOP)
+        result = self._solver.solve()
+        for solver in (mathopt.SolverType.GLOP, mathopt.SolverType.HIGHS):
+            if result.termination.reason == mathopt.TerminationReason.OPTIMAL:
+                return result
+            self._solver = None
+            result = mathopt.solve(self._model, solver)
+        if result.termination.reason != mathopt.TerminationReason.OPTIMAL:
+            raise RuntimeError(f"the master problem was not solved: {result.termination}")
+        return result
+
     def knows(self, g: int, choice: Choice) -> bool:
         """Tell whether a choice is a column of part g already."""
         return choice in self._known[g]
@@ -134,11 +148,7 @@ class Master:
         penalty = self.penalty * dearest * self._scale if base and dearest > 0 else 1.0
         for variable in self._over:
             self._model.objective.set_linear_coefficient(variable, penalty)
-        if self._solver is None:
-            self._solver = mathopt.IncrementalSolver(self._model, mathopt.SolverType.GLOP)
-        result = self._solver.solve()
-        if result.termination.reason != mathopt.TerminationReason.OPTIMAL:
-            raise RuntimeError(f"the master problem was not solved: {result.termination}")
+        result = self._solved()
         values, duals = result.variable_values(), result.dual_values()
 
         def price(row: mathopt.LinearConstraint, unit: float) -> float:

@@ -50,6 +50,10 @@ def test_claims_are_true_under_caps_on_the_whole_site(seed: int) -> None:
     _check_claims(capped_site(seed))
 
 
+def test_a_master_problem_that_its_last_basis_spoils_is_solved_anew() -> None:
+    _check_claims(capped_site(1720))
+
+
 @pytest.mark.parametrize("seed", range(15))
 def test_claims_are_true_where_only_a_total_ties_flows_together(seed: int) -> None:
     _check_claims(apart(seed))
