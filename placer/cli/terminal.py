@@ -26,7 +26,8 @@ _WIDTH = 120
 def private_stdout() -> TextIO:
     """Keep standard output to ourselves: what native libraries print there goes to standard error.
 
-    HiGHS prints debugging lines to file descriptor 1, which would spoil a JSON document.
+    HiGHS 1.12 prints a line to file descriptor 1 where it repairs a solution (its issue 2783), whatever its options
+    say, which would spoil a JSON document.
     """
     sys.stdout.flush()
     own = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
