@@ -32,9 +32,18 @@ class Executor(Protocol):
         """Execute once; arrays by port in, the arrays of ``outputs`` out."""
 
     def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], Mapping[str, Array]]:
-        """Prepare executions that read and write these arrays, by port, each time; none of them holds strings.
+        """Prepare executions that read and write these arrays each time; errors are those of ``run``.
 
-        Such an execution gives the outputs that the runtime could not make in their arrays.
+        Parameters
+        ----------
+        feeds, outputs
+            By port; none of them holds strings.
+
+        Returns
+        -------
+        Callable
+            Executes once, and gives those outputs, by port, that the runtime could not make in their arrays. They may
+            be in its own memory: they are to be let go before the next execution.
         """
 
     def stop(self) -> None:

@@ -241,6 +241,6 @@ class _Places:
                 raise Exhausted(f"{self._capacity} clients are waiting here; try later")
             self._taken += 1
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._taken -= 1

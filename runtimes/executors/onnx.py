@@ -99,18 +99,7 @@ class OnnxExecutor:
         return [a if a.dtype.kind != "O" else _as_bytes(a) for a in made] if self._has_text else made
 
     def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], Mapping[str, Array]]:
-        """Prepare executions that read and write these arrays each time; errors are those of ``run``.
-
-        Parameters
-        ----------
-        feeds, outputs
-            By port; none of them holds strings.
-
-        Returns
-        -------
-        Callable
-            Executes once, and gives those outputs, by port, that ONNX Runtime could not make in their arrays.
-        """
+        """Prepare executions that read and write these arrays, as ``Executor.bind`` says."""
         binding = self._session.io_binding()
         for port, array in feeds.items():
             binding.bind_input(port, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)

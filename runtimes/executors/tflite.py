@@ -92,19 +92,7 @@ class TfliteExecutor:
             raise Failed(f"LiteRT: {error}") from error
 
     def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], Mapping[str, Array]]:
-        """Prepare executions that read these arrays each time; errors are those of ``run``.
-
-        Parameters
-        ----------
-        feeds, outputs
-            By port; none of them holds strings.
-
-        Returns
-        -------
-        Callable
-            Executes once, and gives the outputs by port, in LiteRT's memory: they are to be let go before the next
-            execution.
-        """
+        """Prepare executions that read these arrays, as ``Executor.bind`` says; every output is in LiteRT's memory."""
 
         def execute() -> dict[str, Array]:
             made = self._run(feeds, outputs, lambda index: self._interpreter.tensor(index)())
