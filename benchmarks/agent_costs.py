@@ -16,7 +16,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.one_hop import MAX_MESSAGE_BYTES, SIZES_BYTES, bare_server, put_models, request
+from benchmarks.one_hop import SIZES_BYTES, bare_server, put_models, request
+from benchmarks.runtime.plans import MAX_MESSAGE_BYTES
 from runtimes.channel import open_channel
 from runtimes.local import LocalAgents
 from runtimes.rpc import INFERENCE_SERVICE, Stub

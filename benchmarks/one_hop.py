@@ -3,7 +3,7 @@
 Both servers are processes of this machine, load the same model with the same options and get the same
 requests of the same client, turn by turn, so that a busy machine disturbs both alike: trust the ratios.
 
-    python benchmarks/one_hop.py [--calls N] [--isolation] [--tls] [--json]
+    python -m benchmarks.one_hop [--calls N] [--isolation] [--tls] [--json]
 
 The agent runs its segments in its own process. With ``--isolation`` another agent, whose segments run in processes of
 their own, gets the same requests for its segment; with ``--tls`` one that asks for certificates does.
@@ -16,8 +16,6 @@ import hashlib
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,17 +23,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
 
+from benchmarks.runtime.plans import MAX_MESSAGE_BYTES
+from benchmarks.runtime.serving import listen, serve, served
 from placer.certs import issue, make_authority
 from runtimes.assignment import Assignment
-from runtimes.channel import open_channel, server_options
+from runtimes.channel import open_channel
 from runtimes.client import AgentClient
 from runtimes.local import LocalAgents
-from runtimes.malloc import keep_large_blocks
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
 from runtimes.specs import FlowSpec, SegmentSpec, TensorSpec
@@ -44,8 +42,9 @@ from runtimes.tls import CredentialFiles, Credentials
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import grpc
+
 SIZES_BYTES = (64, 602_112, 8_388_608)
-MAX_MESSAGE_BYTES = 32 << 20
 ROUNDS = 10
 CLIENTS = 8
 
@@ -59,7 +58,6 @@ def relu_model(size_bytes: int) -> bytes:
 
 def serve_bare() -> None:
     """Serve every size's model with as little as a server can do; prints its address and ends with its input."""
-    keep_large_blocks()
     sessions = {}
     for size_bytes in SIZES_BYTES:
         options = onnxruntime.SessionOptions()
@@ -78,32 +76,14 @@ def serve_bare() -> None:
         reply.raw_output_contents.append(y.tobytes())
         return reply
 
-    handler = grpc.unary_unary_rpc_method_handler(
-        infer, request_deserializer=oip.ModelInferRequest.FromString,
-        response_serializer=oip.ModelInferResponse.SerializeToString,
-    )  # fmt: skip
-    server = grpc.server(ThreadPoolExecutor(16), options=server_options(MAX_MESSAGE_BYTES))
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ModelInfer": handler}),)
-    )
-    print(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", flush=True)
-    server.start()
-    sys.stdin.read()
-    server.stop(None).wait()
+    serve(listen(infer))
 
 
 @contextmanager
 def bare_server() -> Iterator[tuple[str, int]]:
     """Run ``serve_bare`` in a process of its own; gives its address and the process's id."""
-    command = [sys.executable, __file__, "--serve-bare"]
-    # In a session of its own, as agents are: Linux shares busy processors out among sessions.
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        yield process.stdout.readline().strip(), process.pid
-        process.stdin.close()
+    with served("benchmarks.one_hop", "--serve-bare") as (process, address):
+        yield address, process.pid
 
 
 def certificates(folder: Path) -> tuple[CredentialFiles, Credentials]:

@@ -26,7 +26,6 @@ import grpc
 from benchmarks.agent_costs import processor_s
 from benchmarks.one_hop import (
     CLIENTS,
-    MAX_MESSAGE_BYTES,
     SIZES_BYTES,
     bare_server,
     put_models,
@@ -34,6 +33,7 @@ from benchmarks.one_hop import (
     request,
 )
 from benchmarks.runtime import serving
+from benchmarks.runtime.plans import MAX_MESSAGE_BYTES
 from runtimes.channel import open_channel
 from runtimes.local import LocalAgents
 from runtimes.rpc import INFERENCE_SERVICE, Stub
