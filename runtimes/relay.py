@@ -90,7 +90,7 @@ class Relay:
                 raise DeadlineExceeded("the tensors came after the deadline")
             if hop.kind == "begin" and not loaded.inputs(flow.name):
                 raise WrongState(f"no data of flow {flow.name!r} arise on device {loaded.device!r}")
-            run = self.runs.get(loaded.epoch, hop.run)
+            run = self.runs.get(loaded, flow.name, hop.run)
             if run is None:
                 if loaded.is_source(flow.name):
                     raise WrongState(f"request {hop.request!r} is no longer open at its source")
@@ -106,9 +106,9 @@ class Relay:
                 self.take(run, arrays, inline=False, not_taken=hop.tensors_not_taken)
             return
         if hop.kind == "failed" and not loaded.is_source(flow.name):
-            self.runs.give_up(loaded.epoch, hop.run)
+            self.runs.give_up(loaded, flow.name, hop.run)
             return
-        waiting = self.runs.get(loaded.epoch, hop.run)
+        waiting = self.runs.get(loaded, flow.name, hop.run)
         if waiting is not None:
             waiting.spend(math.nan if hop.joules is None else hop.joules)
             if hop.lost:

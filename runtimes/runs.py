@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from runtimes.specs import FlowSpec
     from runtimes.trace import TraceContext
 
+    # Epoch, plan, flow, and the key that the source gave the passage.
+    _Key = tuple[int, str, str, str]
+
 
 class RunTable:
     """The open runs of a device.
@@ -34,9 +37,10 @@ class RunTable:
         self._stop_overdue = stop_overdue
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._runs: dict[tuple[int, str], Run] = {}
+        # By all that a message is checked against: who may say something of one flow has no word in another's requests.
+        self._runs: dict[_Key, Run] = {}
         # Only the keys, of the last ones, in their order: what is still on its way to them opens nothing.
-        self._given_up: dict[tuple[int, str], None] = {}
+        self._given_up: dict[_Key, None] = {}
         self._opened = 0
         self._draining = False
         self._wake_at = float("inf")
@@ -60,11 +64,12 @@ class RunTable:
         Unreachable
             If it is a new one and this device is about to end.
         """
+        place = _key(loaded, flow.name, key)
         with self._lock:
-            found = self._runs.get((loaded.epoch, key))
+            found = self._runs.get(place)
             if found is not None:
                 return found
-            if (loaded.epoch, key) in self._given_up:
+            if place in self._given_up:
                 run = Run(loaded, flow, key=key, request=request, deadline=deadline, order=0)
                 run.close()
                 return run
@@ -76,7 +81,7 @@ class RunTable:
                 loaded, flow, key=key, request=request, deadline=deadline, order=self._opened, trace=trace, asked=asked,
                 turn=turn,
             )  # fmt: skip
-            self._runs[loaded.epoch, key] = run
+            self._runs[place] = run
             self._watch(deadline)
             return run
 
@@ -102,9 +107,9 @@ class RunTable:
         with self._lock:
             self._watch(deadline)
 
-    def get(self, epoch: int, key: str) -> Run | None:
-        """Find an open run."""
-        return self._runs.get((epoch, key))
+    def get(self, loaded: LoadedPlan, flow: str, key: str) -> Run | None:
+        """Find an open run of a plan's flow."""
+        return self._runs.get(_key(loaded, flow, key))
 
     def close(self, run: Run) -> None:
         """End a run, for whatever reason."""
@@ -112,17 +117,18 @@ class RunTable:
             return
         run.close()
         with self._lock:
-            self._runs.pop((run.loaded.epoch, run.key), None)
+            self._runs.pop(_key(run.loaded, run.flow.name, run.key), None)
             if self._draining:
                 self._changed.notify_all()
 
-    def give_up(self, epoch: int, key: str) -> None:
+    def give_up(self, loaded: LoadedPlan, flow: str, key: str) -> None:
         """End a run whose request has failed elsewhere, and open it no more."""
+        place = _key(loaded, flow, key)
         with self._changed:
-            self._given_up[epoch, key] = None
+            self._given_up[place] = None
             if len(self._given_up) > self._capacity:
                 del self._given_up[next(iter(self._given_up))]
-            run = self._runs.get((epoch, key))
+            run = self._runs.get(place)
         if run is not None:
             self.close(run)
 
@@ -149,10 +155,14 @@ class RunTable:
                 now = time.monotonic()
                 overdue = [run for run in self._runs.values() if run.deadline <= now]
                 for run in overdue:
-                    del self._runs[run.loaded.epoch, run.key]
+                    del self._runs[_key(run.loaded, run.flow.name, run.key)]
                 if self._draining:
                     self._changed.notify_all()
                 self._wake_at = min((run.deadline for run in self._runs.values()), default=float("inf"))
             for run in overdue:
                 run.close()
             self.watch(self._stop_overdue(now))
+
+
+def _key(loaded: LoadedPlan, flow: str, key: str) -> _Key:
+    return loaded.epoch, loaded.assignment.plan, flow, key

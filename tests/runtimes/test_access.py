@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from placer.deployment.deploy import deploy
+from placer.deployment.deploy import deploy, next_epoch
+from placer.deployment.deployment import Deployment
 from placer.errors import DeployError
 from runtimes.access import ALLOWED
 from runtimes.assignment import Assignment, encode_assignment
@@ -22,7 +23,7 @@ from runtimes.hop import Hop, write_hop
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, Stub
 from runtimes.tls import CredentialFiles, Credentials
-from tests.runtimes.plans import BRANCHING, plan, sample, tensor
+from tests.runtimes.plans import BRANCHING, Step, plan, sample, tensor
 from tests.runtimes.site_certs import DEVICES, ask
 
 
@@ -141,6 +142,42 @@ def test_hops_follow_the_plans_routes(secure_agents, planned, plant, camera, cli
     for credentials, message, tensors, why in refused:
         with pytest.raises(Forbidden, match=why):
             send(secure_agents, credentials, message, tensors)
+
+
+def test_who_carries_one_flow_has_no_word_in_requests_of_another(secure_agents, plant, deployer, client, camera):
+    epoch = next_epoch(secure_agents.addresses, deployer)
+    mine = [
+        Step(name="mine/0", device="camera", op="Relu", inputs=("x",), outputs=("a",)),
+        Step(name="mine/1", device="camera", op="Sin", inputs=("x",), outputs=("b",)),
+        Step(name="mine/2", device="cloud", op="Sub", inputs=("a", "b"), outputs=("y",)),
+    ]
+    theirs = [
+        Step(name="theirs/0", device="box", op="Neg", inputs=("x",), outputs=("b",)),
+        Step(name="theirs/1", device="cloud", op="Neg", inputs=("b",), outputs=("y",)),
+    ]
+    ends = {"outputs": ("y",), "source": "camera", "sink": "cloud", "epoch": epoch}
+    two = [plan(mine, flow="mine", **ends), plan(theirs, flow="theirs", **ends)]
+    shares = {}
+    for device in DEVICES:
+        parts = [d.assignments[device] for d in two if device in d.assignments]
+        joined = {f: tuple(p for a in parts for p in getattr(a, f)) for f in ("flows", "segments", "routes")}
+        shares[device] = msgspec.structs.replace(parts[0], **joined)
+    both = Deployment(plan="plan", epoch=epoch, assignments=shares, blobs={**two[0].blobs, **two[1].blobs})
+    deploy(both, secure_agents.addresses, credentials=deployer)
+    with AgentClient(secure_agents.addresses["cloud"], credentials=client, device="cloud") as cloud:
+        before = cloud.status()
+        first = hop(both, flow="mine", after="mine/0", to="cloud", run="same")
+        send(secure_agents, camera, first)
+        # The box, of a passage that is none of its own: it has seen how the camera names them.
+        foreign = hop(both, flow="theirs", after="theirs/0", sender="box", to="cloud", run="same")
+        send(secure_agents, own(plant, "box"), foreign, ("b",))
+        # What waits at the cloud still waits for the camera's own.
+        send(secure_agents, camera, msgspec.structs.replace(first, after="mine/1"), ("b",))
+        deadline = time.monotonic() + 5
+        while len(ran := [o.segment for o in cloud.observations(before.last_sequence)]) < 2:
+            assert time.monotonic() < deadline, ran
+            time.sleep(0.01)
+    assert ran == ["theirs/1", "mine/2"]
 
 
 def test_no_tensor_goes_to_an_agent_of_another_device(secure_agents, planned, deployer, client):
