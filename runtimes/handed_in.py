@@ -79,7 +79,7 @@ class HandedIn:
         with self._lock:
             self._make_room(key, data)
             self._data[key] = data
-            runs = [run for run in self._waiting.pop(key, ()) if not run.closed]
+            runs = _open(self._waiting.pop(key, []))
             given = [run for run in runs if run.asked == runs[0].asked]
             if later := [run for run in runs if run.asked != runs[0].asked]:
                 self._waiting[key] = later
@@ -141,4 +141,5 @@ def require_fit(run: Run, flow: FlowSpec) -> None:
 
 
 def _open(runs: list[Run]) -> list[Run]:
-    return [run for run in runs if not run.closed]
+    # What is overdue is closed a moment later, and must not take what comes for the next request of its id.
+    return [run for run in runs if not run.closed and run.remaining_s > 0]

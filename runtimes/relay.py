@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 import math
+import threading
 import time
 from typing import TYPE_CHECKING, Literal
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 # A word about a request to its source needs no longer than this; it carries no tensors.
 _WORD_TIMEOUT_S = 5.0
+# Of what a client's deadline leaves for the way back.
+_FIRST_WORD_S = 0.025
 
 
 class Relay:
@@ -276,15 +279,26 @@ class Relay:
         self._tell_source(run, hop)
 
     def give_up(self, run: Run) -> None:
-        """Tell the other devices that a request has failed, at its source: they hold what they have of it no longer."""
+        """Tell the other devices that a request has failed, at its source: they hold what they have of it no longer.
+
+        Where its data arise on several devices, its client may hand them in there again as soon as it hears of the
+        failure: those devices are given a moment to hear of it first, or they would take them for this request.
+        """
         others = [peer_of(run.loaded, device) for device in run.flow.devices if device != run.loaded.device]
         lost = self._peers.lost(others)
+        waited_for: list[threading.Event] = []
         for peer in others:
             if peer.device not in lost:
                 word = Packed(write_hop(_hop(run, "failed", peer.device, "")))
+                heard = threading.Event()
                 # Who does not hear it gives up by itself at the deadline.
                 with contextlib.suppress(AgentError):
-                    self._peers.send(peer, word, _WORD_TIMEOUT_S, lambda error, seconds: None)
+                    self._peers.send(peer, word, _WORD_TIMEOUT_S, functools.partial(_note, heard))
+                    if peer.device in run.flow.source_devices:
+                        waited_for.append(heard)
+        until = time.monotonic() + _FIRST_WORD_S
+        for heard in waited_for:
+            heard.wait(max(0.0, until - time.monotonic()))
 
     def _tell_source(self, run: Run, hop: Hop) -> None:
         def acknowledged(error: AgentError | None, seconds: float) -> None:
@@ -304,6 +318,10 @@ class Relay:
             self._peers.send(peer_of(run.loaded, hop.to), Packed(write_hop(hop)), _WORD_TIMEOUT_S, acknowledged)
         except AgentError as error:
             acknowledged(error, 0.0)
+
+
+def _note(heard: threading.Event, error: AgentError | None, seconds: float) -> None:
+    heard.set()
 
 
 def _coming(run: Run, route: Route, arrays: Mapping[str, Array]) -> list[str]:

@@ -135,7 +135,9 @@ class Source:
             self._wait(run, deadline_s, backed=backed)
         finally:
             self._relay.runs.close(run)
-            if not self._account(run, deadline_s) and run.remaining_s > 0:
+            # Overdue everybody knows it, by clocks that may be behind: where data wait for a request, none of this one
+            # must be left by the time that its client hands them in again.
+            if not self._account(run, deadline_s) and (run.remaining_s > 0 or flow.sources):
                 self._relay.give_up(run)
         if isinstance(run.outcome, AgentError):
             raise run.outcome

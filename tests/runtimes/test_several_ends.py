@@ -214,6 +214,29 @@ def test_data_whose_time_is_over_are_given_to_no_request():
         assert (kept.put(flow, "a", {"sound": np.zeros(SHAPE, np.float32)}) == [run]) == (not given)
 
 
+def test_an_overdue_request_takes_no_data_of_the_next_one_of_its_id():
+    box = fused(1).assignments["box"]
+    loaded = LoadedPlan(box, {}, variant="")
+    (flow,) = box.flows
+    kept = HandedIn(2, 1000, 60.0)
+    now = time.monotonic()
+    for deadline, asked in ((now, "former"), (now + 60, "next")):
+        run = Run(loaded, flow, key=asked, request="a", deadline=deadline, order=1, asked=asked)
+        assert kept.claim(run) is None
+    assert kept.put(flow, "a", {"sound": np.ones(SHAPE, np.float32)}) == [run]
+
+
+def test_data_handed_in_again_after_a_failure_are_for_the_next_request(served):
+    with at(served, "camera") as camera, at(served, "box") as box:
+        for i in range(20):
+            given = feeds(i)
+            with pytest.raises(DeadlineExceeded):
+                camera.infer("flow", {"picture": given["picture"]}, 0.02, f"again {i}")
+            box.infer("flow", {"sound": given["sound"]}, 10, f"again {i}")
+            reply = camera.infer("flow", {"picture": given["picture"]}, 3, f"again {i}")
+            np.testing.assert_array_equal(reply.outputs["z"], -given["sound"])
+
+
 def test_a_request_without_an_id_is_refused_at_once(served):
     with at(served, "camera") as camera, pytest.raises(BadRequest, match="hand the others in there"):
         camera.infer("flow", {"picture": feeds(0)["picture"]}, 5)
