@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from placer import rules
+from placer.costs import busy
 from placer.counted import counted, device_figures, link_figures
 from placer.ends import sink_ops, source_ops
 from placer.errors import ProblemError, below
@@ -98,7 +99,8 @@ def build(
             )
     totals = counted(site, also)
     devices = [
-        msgspec.structs.replace(_device(site, d, costs), **device_figures(site, d, totals)) for d in site.devices
+        msgspec.structs.replace(_device(site, d, graphs, costs), **device_figures(site, d, totals))
+        for d in site.devices
     ]
     links = []
     for link in site.links:
@@ -144,11 +146,21 @@ def _limits(limits: profiles.Limits) -> Limits:
     )
 
 
-def _device(site: Site, device: profiles.Device, costs: Mapping[str, Mapping[str, CostTable]]) -> Device:
-    # A segment costs the same in every mode of a problem; the dearest keeps the plan's promise.
-    tables = [table for by_stage in costs.values() for table in by_stage.values()]
-    used = {mode for table in tables for (_, name, mode) in table.rows if name == device.name}
-    modes = [m for m in device.modes if m.name in used]
+def _device(
+    site: Site,
+    device: profiles.Device,
+    graphs: Mapping[str, FlowGraph],
+    costs: Mapping[str, Mapping[str, CostTable]],
+) -> Device:
+    # A segment costs the same in every mode of a problem and of every model; the dearest keeps the plan's promise.
+    starts = [
+        (mode.segment_s.value, segment_j(device, busy(graphs[flow].stages[stage], device, mode, seconds[mode.name])))
+        for flow, by_stage in costs.items()
+        for stage, table in by_stage.items()
+        for seconds in (table.seconds_on(device.name),)
+        for mode in device.modes
+        if mode.name in seconds
+    ]
     return Device(
         name=device.name,
         tier=device.tier,
@@ -156,8 +168,8 @@ def _device(site: Site, device: profiles.Device, costs: Mapping[str, Mapping[str
         idle_w=idle_w(device),
         always_on=device.always_on,
         max_utilization=device.max_utilization,
-        segment_s=max((m.segment_s.value for m in modes), default=0.0),
-        segment_j=max((segment_j(device, m) for m in modes), default=0.0),
+        segment_s=max((seconds for seconds, _ in starts), default=0.0),
+        segment_j=max((joules for _, joules in starts), default=0.0),
         # Only who needs the result waits for it: a source that is no sink goes back to sleep or on to other work.
         wait_w=_wait_w(device) if any(device.name in {*_begins(f)} & {*_ends(f)} for f in site.flows) else 0.0,
     )

@@ -83,6 +83,14 @@ class CostTable:
         except KeyError:
             raise ProblemError(f"there is no cost of op {op!r} on {device!r} in mode {mode!r}") from None
 
+    def seconds_on(self, device: str) -> dict[str, float]:
+        """Return the seconds of all ops on a device, by the modes that run any."""
+        found: dict[str, float] = {}
+        for (_, name, mode), cost in self.rows.items():
+            if name == device:
+                found[mode] = found.get(mode, 0.0) + cost.seconds
+        return found
+
     def options(self, op: str) -> tuple[tuple[str, str, Cost], ...]:
         """Return device, mode and cost of every way to run an op, in the order of the devices."""
         return tuple((device, mode, cost) for (name, device, mode), cost in self.rows.items() if name == op)
@@ -139,13 +147,13 @@ def fitted(graph: ModelGraph, device: Device) -> CostTable:
         # A rate that was measured on other models is a fit when it is applied to this one.
         origin: Origin = "fitted" if per_mac.origin == "measured" else per_mac.origin
         source = _joined(per_mac.source, mode.active_w.source, device.idle_w.source)
-        busy = _busy(graph, device, mode, sum(per_mac.value * op.macs for op in graph.ops))
+        at_work = busy(graph, device, mode, sum(per_mac.value * op.macs for op in graph.ops))
         for op in graph.ops:
             seconds = per_mac.value * op.macs
             rows[op.name, device.name, mode.name] = Cost(
                 seconds=seconds,
-                joules=compute_j(device, busy, seconds),
-                origin=weakest(origin, busy.active_w.origin, device.idle_w.origin),
+                joules=compute_j(device, at_work, seconds),
+                origin=weakest(origin, at_work.active_w.origin, device.idle_w.origin),
                 source=source,
                 relative_uncertainty=_combined(per_mac.relative_uncertainty, mode.active_w.relative_uncertainty),
             )
@@ -180,12 +188,12 @@ def profiled(graph: ModelGraph, device: Device) -> CostTable:
             seconds = _by_kind(graph, units, known, mode.s_per_mac.value)
             origin = weakest("fitted", known.origin)
             error = _combined(known.unseen_relative_error, known.scale_relative_error)
-        busy = _busy(graph, device, mode, sum(seconds[op.name] for op in graph.ops))
+        at_work = busy(graph, device, mode, sum(seconds[op.name] for op in graph.ops))
         for op in graph.ops:
             rows[op.name, device.name, mode.name] = Cost(
                 seconds=seconds[op.name],
-                joules=compute_j(device, busy, seconds[op.name]),
-                origin=weakest(origin, busy.active_w.origin, device.idle_w.origin),
+                joules=compute_j(device, at_work, seconds[op.name]),
+                origin=weakest(origin, at_work.active_w.origin, device.idle_w.origin),
                 source=_joined(known.source, mode.active_w.source, device.idle_w.source),
                 relative_uncertainty=_combined(error, mode.active_w.relative_uncertainty),
             )
@@ -226,13 +234,13 @@ def measured(
     (mode,) = modes
     times = op_seconds(graph, threads=threads, runs=runs, progress=progress)
     source = _joined(times.source, mode.active_w.source, device.idle_w.source)
-    busy = _busy(graph, device, mode, sum(times.seconds[op.name] for op in graph.ops))
+    at_work = busy(graph, device, mode, sum(times.seconds[op.name] for op in graph.ops))
     return CostTable(
         rows={
             (op.name, device.name, mode.name): Cost(
                 seconds=times.seconds[op.name],
-                joules=compute_j(device, busy, times.seconds[op.name]),
-                origin=weakest("measured", busy.active_w.origin, device.idle_w.origin),
+                joules=compute_j(device, at_work, times.seconds[op.name]),
+                origin=weakest("measured", at_work.active_w.origin, device.idle_w.origin),
                 source=source,
                 relative_uncertainty=mode.active_w.relative_uncertainty,
             )
@@ -241,10 +249,18 @@ def measured(
     )
 
 
-def _busy(graph: ModelGraph, device: Device, mode: Mode, ops_s: float) -> Mode:
-    """Give a mode with the power that it takes at the rate of a whole model."""
+def busy(graph: ModelGraph, device: Device, mode: Mode, ops_s: float) -> Mode:
+    """Give a mode with the power that it takes at the rate of a whole model, its start included.
+
+    Parameters
+    ----------
+    graph, device, mode
+        The model, and where it runs. Of one without MACs the rate says nothing: it takes the mode's own power.
+    ops_s
+        Seconds of all its ops there.
+    """
     seconds = mode.segment_s.value + ops_s
-    return at_rate(device, mode, sum(op.macs for op in graph.ops) / seconds) if seconds > 0 else mode
+    return at_rate(device, mode, graph.macs / seconds) if graph.macs and seconds > 0 else mode
 
 
 def _fitting(graph: ModelGraph, device: Device) -> tuple[Mode, ...]:

@@ -42,7 +42,12 @@ def joule_origins(site: Site, costs: Mapping[str, Mapping[str, CostTable]]) -> d
 
 def _starts(device: Device, modes: set[str]) -> set[Origin]:
     used = [mode for mode in device.modes if mode.name in modes]
-    return {figure.origin for mode in used for figure in (mode.segment_s, mode.active_w, device.idle_w)}
+    figures = [
+        figure
+        for mode in used
+        for figure in (mode.segment_s, mode.active_w, mode.mac_per_s, mode.power_exponent, device.idle_w)
+    ]
+    return {figure.origin for figure in figures if figure is not None}
 
 
 def _waits(device: Device) -> set[Origin]:

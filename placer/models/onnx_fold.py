@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from placer.models.onnx_nodes import OnnxNodes, split_nodes
+from placer.models.onnx_nodes import OnnxNodes, reads, split_nodes
 from placer.models.onnx_shapes import bound_inputs, concrete_shape, inferred_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +32,20 @@ class BoundModel:
         Its ops and constants.
     input_shapes
         Concrete shape of every input.
+    following
+        Constants that are what they are by the inputs' shapes.
     """
 
     model: Any
     nodes: OnnxNodes
     input_shapes: Mapping[str, tuple[int, ...]]
+    following: frozenset[str]
+
+    def identity(self, constant: str) -> str:
+        """Name a constant so that, of one file, equal names are equal bytes, however its inputs are bound."""
+        if constant not in self.following:
+            return constant
+        return f"{constant} of " + ",".join("x".join(map(str, shape)) for shape in self.input_shapes.values())
 
 
 def bind_inputs(path: str, model: Any, bindings: Mapping[str, Sequence[int]]) -> BoundModel:
@@ -60,6 +69,9 @@ def bind_inputs(path: str, model: Any, bindings: Mapping[str, Sequence[int]]) ->
     shapes = bound_inputs(path, nodes, bindings)
     values = inferred_values(model, nodes, shapes)
     folded = [_answered(node, values) for node in model.graph.node]
+    answered = {
+        o for node, answer in zip(model.graph.node, folded, strict=True) if answer is not None for o in node.output
+    }
     if any(answer is not None for answer in folded):
         for node, answer in zip(model.graph.node, folded, strict=True):
             if answer is not None:
@@ -69,7 +81,16 @@ def bind_inputs(path: str, model: Any, bindings: Mapping[str, Sequence[int]]) ->
                     )
                 )
         nodes = split_nodes(path, model)
-    return BoundModel(model=model, nodes=nodes, input_shapes=shapes)
+    return BoundModel(model=model, nodes=nodes, input_shapes=shapes, following=_following(nodes, answered))
+
+
+def _following(nodes: OnnxNodes, answered: Collection[str]) -> frozenset[str]:
+    """Return the constants that are made of answers."""
+    found = set(answered)
+    for name, node in nodes.constant_nodes.items():
+        if found.intersection(reads(node)):
+            found.add(name)
+    return frozenset(found)
 
 
 def _answered(node: Any, values: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]] | None:

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # Positions of operands among a node's inputs; quantized forms have scales and zero points in between.
-_CONV_WEIGHTS = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
+_CONV_WEIGHTS = {
+    "Conv": 1,
+    "FusedConv": 1,
+    "NhwcFusedConv": 1,
+    "DeformConv": 1,
+    "ConvInteger": 1,
+    "QLinearConv": 3,
+}
 _MATMUL_LEFT = frozenset(
     {"MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul"}
 )
@@ -61,8 +68,15 @@ def count_macs(node: Any, shapes: Mapping[str, Shaped], model: Any) -> int:
     -------
     int
         Convolution: output elements x weights per output. Product: M x N x K. Recurrent net: steps x batch
-        x weights. If: the larger branch. Loop and Scan: one pass, since only a run knows how many; within
-        these, nodes whose shapes change from pass to pass count as none. Other operators: none.
+        x weights. Einsum: operands are multiplied from left to right, each sum taken as soon as nobody else
+        reads its index. Attention: queries x keys, and what they weigh x values. If: the larger branch. Loop
+        and Scan: one pass, since only a run knows how many; within these, nodes whose shapes change from pass
+        to pass count as none. Other operators: none.
+
+    Raises
+    ------
+    ProblemError
+        A node cannot be expanded, or an Einsum's equation does not fit its operands.
     """
     local = {(function.domain, function.name) for function in model.functions}
     if (node.domain, node.op_type) not in local and not any(True for _ in bodies(node)):
@@ -127,9 +141,50 @@ def _plain_macs(node: Any, shapes: Mapping[str, Shaped]) -> int:
         left = shape(node.input, 0)
         depth = left[-2] if flag("transA") and len(left) > 1 else left[-1]
         return math.prod(shape(node.output, 0)) * depth
+    if kind == "Einsum":
+        equation = next((a.s.decode(errors="replace") for a in node.attribute if a.name == "equation"), "")
+        try:
+            return _einsum_macs(equation, [shape(node.input, i) for i in range(len(node.input))])
+        except ValueError:
+            raise ProblemError(f"Einsum {node.name!r}: {equation!r} does not fit its operands") from None
+    if kind == "Attention" and node.domain in ("", "ai.onnx"):
+        # Keys are [..., length, size], after those of the past; heads and their sizes are in queries and output.
+        past = shape(node.input, 4)[-2] if len(node.input) > 4 and node.input[4] else 0
+        weighed = shapes.get(node.output[0], ((0,), ""))[0]
+        return (past + shape(node.input, 1)[-2]) * (math.prod(shape(node.input, 0)) + math.prod(weighed))
     if kind == "MatMulNBits":
         return math.prod(shape(node.output, 0)) * flag("K")
     if kind in _RECURRENT:
         first, second, _ = shape(node.input, 0)  # steps and batch, in either layout
         return first * second * (math.prod(shape(node.input, 1)) + math.prod(shape(node.input, 2)))
     return 0
+
+
+def _einsum_macs(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
+    """Count what multiplying the operands from left to right takes; a product of which nothing is summed takes none."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = [_indices(term, len(shape)) for term, shape in zip(left.split(","), shapes, strict=True)]
+    size: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for index, length in zip(term, shape, strict=True):
+            size[index] = max(length, size.get(index, 1))  # a length of 1 is repeated
+    every = [index for term in terms for index in term]
+    # Without an arrow: the indices that stand once, and those of the dots.
+    wanted = (
+        {*right, *(i for i in size if "..." in i)} if arrow else {i for i in size if every.count(i) == 1 or "." in i}
+    )
+    macs, have = 0, set(terms[0])
+    for number, term in enumerate(terms[1:], 1):
+        have |= set(term)
+        kept = have & wanted.union(*terms[number + 1 :])
+        if kept != have:
+            macs += math.prod(size[index] for index in have)
+        have = kept
+    return macs
+
+
+def _indices(term: str, rank: int) -> list[str]:
+    """Name the dimensions of an Einsum's operand; those of the dots are counted from the last."""
+    before, dots, after = term.partition("...")
+    hidden = rank - len(before) - len(after) if dots else 0
+    return [*before, *(f"...{place}" for place in range(hidden, 0, -1)), *after]

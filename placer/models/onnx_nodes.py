@@ -51,6 +51,20 @@ class OnnxNodes:
         """Tell whether a value is the same in every inference."""
         return tensor in self.initializers or tensor in self.constant_nodes
 
+    def stored(self, read: Iterable[str]) -> tuple[str, ...]:
+        """Return the constants that an executor keeps for an op that reads these values.
+
+        Of a constant that is dequantized those are the integers, their scale and their zero point.
+        """
+        kept: dict[str, None] = {}
+        for name in filter(self.is_constant, read):
+            maker = self.constant_nodes.get(name)
+            if maker is not None and maker.op_type == "DequantizeLinear":
+                kept.update(dict.fromkeys(filter(None, maker.input)))
+            else:
+                kept[name] = None
+        return tuple(kept)
+
     def constant_cone(self, wanted: Iterable[str]) -> tuple[list[Any], list[Any]]:
         """Return the nodes and the initializers that some constants need, both in file order."""
         seen: set[str] = set()

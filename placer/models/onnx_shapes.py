@@ -106,7 +106,7 @@ def _dims(path: str, value: Any) -> list[int | str] | None:
 def infer_shapes(
     path: str, model: Any, nodes: OnnxNodes, input_shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Shaped]:
-    """Return shape and dtype of every value that the ops read or make, constants included.
+    """Return shape and dtype of every value that the ops read or make, the constants that are kept for them included.
 
     ONNX's shape inference answers first; what it leaves open is read off two runs of the whole model in
     ONNX Runtime with different synthetic inputs.
@@ -123,7 +123,7 @@ def infer_shapes(
     for name in input_shapes:
         missing[name] = "the input"
     for op_name, node, node_reads in zip(nodes.names, nodes.nodes, nodes.reads, strict=True):
-        for name in (*node_reads, *(output for output in node.output if output in live)):
+        for name in (*node_reads, *nodes.stored(node_reads), *(output for output in node.output if output in live)):
             missing.setdefault(name, f"op {op_name!r} ({node.op_type})")
     for name, tensor in nodes.initializers.items():
         found[name] = (tuple(tensor.dims), dtype_name(tensor.data_type))

@@ -62,12 +62,11 @@ def read_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] = _NO_BINDIN
     held = _Held(model)
     ops = []
     for name, node, reads in zip(nodes.names, nodes.nodes, nodes.reads, strict=True):
-        constants = [used for used in reads if nodes.is_constant(used)]
         taken = tuple(tensor(used, f"op {name!r}") for used in reads if not nodes.is_constant(used))
         made = tuple(tensor(output, f"op {name!r}") for output in node.output if output in live)
-        weights = _stored(nodes, constants)
+        weights = nodes.stored(reads)
         inside = held.bytes_of(node)
-        ids = [*weights, *([f"in {name}"] if inside else [])]
+        ids = [bound.identity(constant) for constant in weights] + ([f"in {name}"] if inside else [])
         ops.append(
             Op(
                 name=name,
@@ -97,25 +96,13 @@ def _of_node(node: Any, reads: Sequence[str], shapes: Mapping[str, Shaped]) -> d
     return {name: shapes[name] for name in (*reads, *node.output) if name in shapes}
 
 
-def _stored(nodes: OnnxNodes, constants: Sequence[str]) -> tuple[str, ...]:
-    """Replace constants that are dequantized by what the executor keeps of them: the integers."""
-    kept: dict[str, None] = {}
-    for name in constants:
-        maker = nodes.constant_nodes.get(name)
-        if maker is not None and maker.op_type == "DequantizeLinear":
-            kept.update(dict.fromkeys(filter(None, maker.input)))
-        else:
-            kept[name] = None
-    return tuple(kept)
-
-
 def _constant_bytes(nodes: OnnxNodes, shapes: Mapping[str, Shaped], name: str) -> int:
     """Return the bytes of one constant, as the executor holds it after folding."""
     if name in nodes.initializers:
         tensor = nodes.initializers[name]
         if tensor.HasField("raw_data"):
             return len(tensor.raw_data)
-    shape, dtype = shapes.get(name, ((), "float32"))
+    shape, dtype = shapes[name]
     return math.prod(shape) * DTYPE_BYTES.get(dtype, 1)
 
 

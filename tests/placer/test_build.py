@@ -142,6 +142,20 @@ def test_devices_keep_their_figures() -> None:
     assert built(modes=("slow", "fast")).problem.devices[0].segment_j == pytest.approx(0.001 * 3.0)
 
 
+def test_an_accelerator_starts_at_the_power_of_the_whole_model_s_rate() -> None:
+    def busy(rate: float) -> Built:
+        camera, *others = site().devices
+        modes = tuple(
+            msgspec.structs.replace(m, mac_per_s=figure(rate), power_exponent=figure(0.5)) for m in camera.modes
+        )
+        return built(devices=(msgspec.structs.replace(camera, modes=modes), *others))
+
+    # 10 MACs in 1 ms of start and two ops of 10 ms.
+    rate = 10 / 0.021
+    assert busy(rate).problem.devices[0].segment_j == pytest.approx(0.001 * 1.0)
+    assert busy(rate / 4).problem.devices[0].segment_j == pytest.approx(0.001 * (2 * 3.0 - 2.0))
+
+
 def test_only_who_needs_the_result_waits() -> None:
     away = Flow(
         name="watch",
@@ -166,14 +180,15 @@ def test_links_and_origins() -> None:
     assert made.origins["transfer", "camera->server"] == "declared"
 
 
-@pytest.mark.parametrize("weak", ["segment_s", "active_w", "idle_w", None])
+@pytest.mark.parametrize("weak", ["segment_s", "active_w", "idle_w", "mac_per_s", "power_exponent", None])
 def test_the_start_of_a_segment_has_the_weakest_origin_of_its_seconds_and_watts(weak: str | None) -> None:
     def known(figure: Figure, name: str) -> Figure:
         return msgspec.structs.replace(figure, origin="spec" if name == weak else "measured")
 
     camera, *others = site().devices
+    names = ("segment_s", "active_w", "mac_per_s", "power_exponent")
     modes = tuple(
-        msgspec.structs.replace(m, segment_s=known(m.segment_s, "segment_s"), active_w=known(m.active_w, "active_w"))
+        msgspec.structs.replace(m, **{name: known(getattr(m, name) or figure(1.0), name) for name in names})
         for m in camera.modes
     )
     camera = msgspec.structs.replace(camera, idle_w=known(camera.idle_w, "idle_w"), modes=modes)

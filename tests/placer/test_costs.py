@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 
 import msgspec
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from placer.costs import Cost, CostTable, cost_table, fitted, measured, profiled
+from placer.costs import Cost, CostTable, busy, cost_table, fitted, measured, profiled
 from placer.errors import ProblemError
 from placer.models.read_onnx import read_onnx
 from profiles import Device, DeviceProfile, Figure, Mode
@@ -84,6 +85,14 @@ def test_an_accelerator_takes_the_power_of_the_whole_model_s_rate(graph):
     power_w = 10 * (macs / (0.001 + 1e-9 * macs) / 1e6) ** 0.1
     assert cost.joules == pytest.approx((power_w - 2) * 24e-9)
     assert 2 < power_w < 10
+
+
+def test_what_multiplies_nothing_takes_an_accelerator_s_own_power(graph):
+    box = device()
+    (mode,) = box.modes
+    mode = msgspec.structs.replace(mode, mac_per_s=figure(1e6), power_exponent=figure(0.1))
+    still = replace(graph, ops=tuple(replace(op, macs=0) for op in graph.ops))
+    assert busy(still, box, mode, 1.0) == mode
 
 
 def test_a_declared_rate_stays_declared(graph):

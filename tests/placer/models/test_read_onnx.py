@@ -103,6 +103,33 @@ def test_integers_stay_integers_at_a_quantized_boundary(small):
     assert matmul.weights_bytes == 8 + 4 + 1  # int8 weights, a float scale, an int8 zero point
 
 
+@pytest.mark.parametrize(
+    ("weights", "made"),
+    [
+        ("<float[4, 6] stored>", "w = QuantizeLinear (stored, scale, zero)"),
+        ("", "w = Constant <value = int8[4, 6] {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, "
+         "21, 22, 23, 24}> ()"),
+    ],
+)  # fmt: skip
+def test_integers_count_however_the_file_comes_by_them(small, weights, made):
+    numbers = "float scale = {0.5}, int8 zero = {0}"
+    stored = f"<{numbers}, float[4, 6] stored = {{{', '.join(['1'] * 24)}}}>" if weights else f"<{numbers}>"
+    graph = read_onnx(small(HEAD + f"(float[2, 4] x) => (float[2, 6] y) {stored} {{ {made} "
+        "d = DequantizeLinear (w, scale, zero) y = MatMul (x, d) }"))  # fmt: skip
+    (matmul,) = graph.ops
+    assert matmul.weights_bytes == 4 * 6 + 4 + 1
+
+
+def test_constants_that_follow_the_inputs_shapes_are_others_at_other_shapes(small):
+    body = HEAD + ("(float[N, 4] x) => (float[N, 4] y) <float[1, 4] b = {1, 2, 3, 4}> "
+        "{ s = Shape (x) wide = Expand (b, s) t = Add (x, wide) y = Mul (t, b) }")  # fmt: skip
+    five, seven = (read_onnx(small(body), {"x": [n, 4]}).ops for n in (5, 7))
+    assert [op.weights_bytes for op in (*five, *seven)] == [80, 16, 112, 16]
+    assert five[0].weights_id != seven[0].weights_id
+    assert five[1].weights_id == seven[1].weights_id
+    assert five[0].weights_id == read_onnx(small(body), {"x": [5, 4]}).ops[0].weights_id
+
+
 def test_questions_for_shapes_are_answered_at_once(small):
     graph = read_onnx(small("shape_chain"), {"x": [4, 3]})
     assert [op.type for op in graph.ops] == ["Relu", "Reshape", "Mul"]
