@@ -75,7 +75,7 @@ class Answered:
             while self._answers and (len(self._answers) >= self._capacity or self._bytes + size > self._capacity_bytes):
                 self._drop(next(iter(self._answers)))
             self._answers[key] = _Answer(
-                inputs=inputs, outputs=own(outputs), bytes=size, until=time.monotonic() + self._keep_s
+                inputs=own(inputs), outputs=own(outputs), bytes=size, until=time.monotonic() + self._keep_s
             )
             self._bytes += size
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from runtimes.convert import size_bytes
 from runtimes.errors import Exhausted, WrongState
+from runtimes.isolation.arena import own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +76,7 @@ class HandedIn:
             If there is no room: what was acknowledged is not thrown away for it.
         """
         key = (flow.name, request)
-        data = _Data(flow, arrays, size_bytes(arrays.values()), time.monotonic())
+        data = _Data(flow, own(arrays), size_bytes(arrays.values()), time.monotonic())
         with self._lock:
             self._make_room(key, data)
             self._data[key] = data

@@ -121,8 +121,11 @@ class Arena:
 
 
 def own(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Give arrays that may be kept: copies of those that lie in an arena, where a segment's process could write."""
-    return {name: array.copy() if _is_lent(array) else array for name, array in arrays.items()}
+    """Give arrays that may be kept: copies of those that lie where they would hold on to what is not theirs.
+
+    That is an arena, where a segment's process could write, or a message much larger than they are.
+    """
+    return {name: array.copy() if _is_part(array) else array for name, array in arrays.items()}
 
 
 def arena_bytes(spec: SegmentSpec) -> int:
@@ -176,8 +179,13 @@ def _views(layout: _Layout, whole: Array) -> dict[str, Array]:
     return {name: np.ndarray(shape, dtype, buffer=whole, offset=at) for name, shape, dtype, at in layout}
 
 
-def _is_lent(array: Array) -> bool:
-    return isinstance(array.base, np.ndarray) and isinstance(array.base.base, mmap.mmap)
+def _is_part(array: Array) -> bool:
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    return isinstance(base, mmap.mmap) or (isinstance(base, bytes) and len(base) > 2 * array.nbytes + _ALIGNMENT)
 
 
 def _nothing() -> None:

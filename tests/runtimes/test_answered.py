@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 from runtimes.answered import Answered, digest
+from runtimes.convert import of_raw
+from tests.runtimes.plans import tensor
 
 
 def x(value: float) -> dict[str, np.ndarray]:
@@ -42,6 +46,15 @@ def test_it_is_bounded_in_number_bytes_and_time():
     forgetful = Answered(2, 70, -1.0)
     forgetful.put(1, "flow", "a", x(1), x(2))
     assert forgetful.get(1, "flow", "a", x(1)) is None
+
+
+def test_what_is_remembered_is_a_question_and_not_its_whole_message():
+    message = bytes(1 << 20)
+    before = sys.getrefcount(message)
+    memory = Answered(4, 1000, 60.0)
+    memory.put(1, "flow", "a", {"x": of_raw(memoryview(message)[:16], tensor("x"))}, x(1))
+    assert memory.get(1, "flow", "a", x(0)) is not None
+    assert sys.getrefcount(message) == before
 
 
 def test_a_digest_tells_inputs_apart():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import pytest
 from placer.deployment.deploy import deploy, next_epoch
 from placer.deployment.run import run
 from runtimes.client import AgentClient
+from runtimes.convert import of_raw
 from runtimes.errors import AgentError, BadRequest, DeadlineExceeded, Exhausted, Forbidden, WrongState
 from runtimes.handed_in import HandedIn
 from runtimes.loaded import LoadedPlan
@@ -21,7 +23,7 @@ from runtimes.local import LocalAgents
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.run import Run
 from tests.runtimes.conftest import DEVICES
-from tests.runtimes.plans import SHAPE, Step, plan, with_fallbacks
+from tests.runtimes.plans import SHAPE, Step, plan, tensor, with_fallbacks
 from tests.runtimes.test_access import hop, send
 
 if TYPE_CHECKING:
@@ -200,6 +202,15 @@ def test_data_that_nobody_took_are_not_thrown_away_for_others():
     gone.put(flow, "a", sound)
     gone.put(flow, "b", sound)
     assert len(gone) == 1
+
+
+def test_data_that_wait_hold_on_to_no_whole_message():
+    (flow,) = fused(1).assignments["box"].flows
+    kept = HandedIn(2, 1000, 60.0)
+    message = bytes(1 << 20)
+    before = sys.getrefcount(message)
+    kept.put(flow, "a", {"sound": of_raw(memoryview(message)[:16], tensor("sound"))})
+    assert sys.getrefcount(message) == before
 
 
 def test_data_whose_time_is_over_are_given_to_no_request():

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtimes.convert import of_raw
 from runtimes.datatypes import DATATYPES
 from runtimes.errors import Failed
 from runtimes.isolation.arena import Arena, arena_bytes, make_arena, own
@@ -111,3 +112,13 @@ def test_strings_that_cannot_be_read_are_refused(beside):
     arena, _ = arenas(spec)
     with pytest.raises(Failed, match="cannot be read"):
         arena.inputs(beside)
+
+
+def test_what_is_kept_holds_on_to_no_message_that_is_much_larger():
+    spec = tensor("x")
+    lean, fat = (b"\0" * before + np.full(spec.shape, 2, np.float32).tobytes() for before in (16, 1 << 20))
+    for message, copied in ((lean, False), (fat, True)):
+        array = of_raw(memoryview(message)[-spec.bytes :], spec)
+        kept = own({"x": array})["x"]
+        assert (kept is not array) == copied
+        assert (kept == 2).all()
