@@ -177,8 +177,9 @@ class DataPlane:
         deadline_s = _deadline_s(asked.limit_s, model, time_left_s)
         if model.name in loaded.sessions:
             outputs = self._source.run_segment(
-                loaded, loaded.sessions[model.name].spec, arrays, request=request, deadline_s=deadline_s, trace=trace
-            )
+                loaded, loaded.sessions[model.name].spec, arrays, request=request, deadline_s=deadline_s,
+                on_cancel=on_cancel, trace=trace,
+            )  # fmt: skip
             return asked.form.write(request, [contents_of(outputs, spec) for spec in asked.form.outputs])
         flow = loaded.flows[model.name]
         if flow.sources and not received.id:

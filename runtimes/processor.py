@@ -51,8 +51,8 @@ class Execution(msgspec.Struct, kw_only=True, eq=False):
     deadline
         Reading of ``time.monotonic`` at which it is worth nothing any more.
     wanted
-        Says, when its turn has come, whether anybody still wants it: work for nobody costs joules too. Not given where
-        somebody does.
+        Says, when its turn has come and later, whether anybody still wants it: work for nobody costs joules too. Not
+        given where somebody does.
     finish
         Called once, with the outputs or the error, the timing (None where it did not run), and whether the thread
         that calls is patient: a worker, for which nobody waits. Not given where the thread that brought it waits for
@@ -157,7 +157,7 @@ class Processor:
         return len(self._waiting)
 
     def stop_overdue(self, now: float) -> float:
-        """End the run under way if its deadline has passed.
+        """End the run under way if its deadline has passed, or nobody wants it any more.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class Processor:
         with self._lock:
             if self._running is None:
                 return math.inf
-            if self._running.deadline <= now:
+            if self._running.deadline <= now or not _is_wanted(self._running):
                 # Under the lock: the run cannot end and make room for the next one meanwhile. It may not
                 # have entered its executor yet, which then hears nothing: hence again.
                 self._running.session.stop()
@@ -211,6 +211,10 @@ class Processor:
             raise Exhausted(f"{len(self._waiting)} executions are waiting on this device; try later")
 
 
+def _is_wanted(execution: Execution) -> bool:
+    return execution.wanted is None or execution.wanted()
+
+
 def _begin(execution: Execution) -> None:
     now = time.monotonic()
     if now < execution.deadline:
@@ -222,7 +226,7 @@ def _run_once(execution: Execution) -> tuple[dict[str, Array] | AgentError, Timi
     started, end = execution.begun or (time.monotonic(), None)
     if end is None and started >= execution.deadline:
         return DeadlineExceeded("its turn came after the deadline"), None
-    if end is None and execution.wanted is not None and not execution.wanted():
+    if end is None and not _is_wanted(execution):
         return Failed("its request was given up before its turn"), None
     try:
         outputs = execution.session.run(execution.tensors, execution.deadline) if end is None else end()

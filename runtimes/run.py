@@ -227,10 +227,12 @@ class Run:
         if not self.resolved.is_set():
             self.fail(Failed("the client went away"))
 
-    def close(self) -> None:
-        """Let go of its tensors; nothing that arrives later is taken."""
+    def close(self) -> bool:
+        """Let go of its tensors; nothing that arrives later is taken. Says whether a segment is still under way."""
         with self._lock:
+            under_way = self._unfinished > len(self._unstarted) + len(self._undecided)
             self._closed = True
             self._tensors = {}
             self._unstarted = []
             self._undecided = []
+            return under_way

@@ -28,8 +28,8 @@ class RunTable:
     capacity
         How many may be open.
     stop_overdue
-        Ends an execution that is past its deadline at the given reading of ``time.monotonic``; returns the
-        reading at which to call it again.
+        Ends an execution that nobody wants any more or that is past its deadline at the given reading of
+        ``time.monotonic``; returns the reading at which to call it again.
     """
 
     def __init__(self, capacity: int, stop_overdue: Callable[[float], float]) -> None:
@@ -103,7 +103,7 @@ class RunTable:
             return self._changed.wait_for(lambda: not self._runs, timeout_s)
 
     def watch(self, deadline: float) -> None:
-        """See to it that what is overdue at ``deadline`` is stopped then."""
+        """See to it that what is overdue or wanted no more at ``deadline`` is stopped then."""
         with self._lock:
             self._watch(deadline)
 
@@ -115,8 +115,10 @@ class RunTable:
         """End a run, for whatever reason."""
         if run.closed:
             return
-        run.close()
+        under_way = run.close()
         with self._lock:
+            if under_way:
+                self._watch(time.monotonic())
             self._runs.pop(_key(run.loaded, run.flow.name, run.key), None)
             if self._draining:
                 self._changed.notify_all()

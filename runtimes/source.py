@@ -155,13 +155,23 @@ class Source:
 
     def run_segment(
         self, loaded: LoadedPlan, spec: SegmentSpec, arrays: Mapping[str, Array], *, request: str, deadline_s: float,
-        trace: TraceContext | None = None,
+        on_cancel: Callable[[Callable[[], None]], bool], trace: TraceContext | None = None,
     ) -> Mapping[str, Array]:  # fmt: skip
         """Run one segment alone and wait for it; parameters and errors are those of ``request``."""
         deadline = time.monotonic() + deadline_s
+        is_open, gone = True, False
+
+        def leave() -> None:
+            nonlocal gone
+            if is_open:
+                gone = True
+                self._relay.runs.watch(time.monotonic())
+
         with self._places:
             self._relay.runs.require_open()
             self._relay.runs.watch(deadline)
+            if not on_cancel(leave):
+                raise Failed("the client went away before its request began")
             # Behind every run that is open: a request of its own is the latest.
             outcome, timing = self._processor.run(
                 Execution(
@@ -169,10 +179,14 @@ class Source:
                     session=loaded.sessions[spec.name],
                     tensors=arrays,
                     deadline=deadline,
+                    wanted=lambda: not gone,
                 )
             )
+            is_open = False
         if timing is not None:
             self._recorder.executed(loaded, spec, request, arrays, timing, trace)
+        if gone:
+            raise Failed("the client went away")
         if isinstance(outcome, AgentError):
             raise located(outcome, loaded.device, spec.name)
         return outcome

@@ -11,10 +11,14 @@ import pytest
 
 from placer.deployment.deploy import deploy, next_epoch
 from placer.errors import DeployError
+from runtimes.channel import open_channel
 from runtimes.client import AgentClient
+from runtimes.convert import encode
 from runtimes.errors import AgentError, DeadlineExceeded, Unreachable
 from runtimes.local import LocalAgents
-from tests.runtimes.plans import BRANCHING, Step, endless, plan, sample, with_model
+from runtimes.protos import open_inference_grpc_pb2 as oip
+from runtimes.rpc import INFERENCE_SERVICE, Stub
+from tests.runtimes.plans import BRANCHING, Step, endless, plan, sample, tensor, with_model
 
 SLOW = [
     Step(name="flow/0", device="camera", op="Relu", inputs=("x",), outputs=("a",)),
@@ -99,6 +103,30 @@ def test_an_execution_without_end_is_stopped_at_the_deadline(agents):
             client.infer("flow/1", {"a": ones["x"]}, deadline_s=0.5)
         np.testing.assert_array_equal(client.infer("flow/1", {"a": zeros["x"]}, deadline_s=5).outputs["y"], 0)
         assert client.status().open_requests == 0
+
+
+def answers(client: AgentClient, model: str, inputs) -> bool:
+    try:
+        client.infer(model, inputs, deadline_s=0.3)
+    except DeadlineExceeded:
+        return False
+    return True
+
+
+def test_an_execution_that_nobody_waits_for_any_more_is_stopped(agents):
+    deployment = plan(ENDLESS, outputs=("y",), source="camera", sink="camera", epoch=1)
+    deploy(with_model(deployment, "box", endless()), agents.addresses)
+    zeros = {"a": np.zeros((1, 4), np.float32)}
+    with AgentClient(agents.addresses["box"]) as box:
+        for device, model, name in (("camera", "flow", "x"), ("box", "flow/1", "a")):
+            message = oip.ModelInferRequest(model_name=model)
+            encode({name: np.ones((1, 4), np.float32)}, [tensor(name)], message.inputs, message.raw_input_contents)
+            with open_channel(agents.addresses[device], 1 << 20) as channel:
+                call = Stub(channel, INFERENCE_SERVICE).ModelInfer.future(message, timeout=60)
+                while answers(box, "flow/1", zeros):
+                    pass
+                call.cancel()
+                np.testing.assert_array_equal(box.infer("flow/1", zeros, deadline_s=10).outputs["y"], 0)
 
 
 def test_nothing_is_activated_when_one_device_cannot_prepare(agents):

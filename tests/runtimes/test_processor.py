@@ -188,6 +188,18 @@ def test_what_nobody_wants_any_more_does_not_run(bench):
     assert bench.gate.passed == ["b"]
 
 
+def test_what_nobody_wants_any_more_is_stopped(bench):
+    wanted = [True]
+    bench.processor.submit([bench.execution((1, 0), "a", wanted=lambda: bool(wanted))], inline=False)
+    assert bench.gate.entered.wait(10)
+    assert bench.processor.stop_overdue(time.monotonic()) == math.inf
+    assert not bench.gate.stopped
+    wanted.clear()
+    assert bench.processor.stop_overdue(time.monotonic()) < math.inf
+    assert bench.gate.stopped
+    bench.wait(1)
+
+
 def alone(bench, label: str, time_s: float = 100.0) -> Execution:
     return Execution(order=(time.monotonic_ns(), 0), session=bench.session, deadline=time.monotonic() + time_s,
                      tensors={"x": np.full((1, 4), LABELS.index(label), np.float32)})  # fmt: skip
