@@ -17,6 +17,18 @@ _TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _FIELDS = ("flow", "request", "status", "trace_id", "span_id")
 
 
+class TextFormatter(logging.Formatter):
+    """Writes each record for people; a message is one line, whatever names and ids of strangers it quotes."""
+
+    def __init__(self) -> None:
+        super().__init__(_TEXT)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's own name
+        """Write a record without its exception's trace."""
+        written = super().formatMessage(record)
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in written)
+
+
 class JsonFormatter(logging.Formatter):
     """Writes each record as one JSON object on one line.
 
@@ -60,7 +72,7 @@ def set_up_logs(device: str, form: LogFormat, level: str) -> None:
         The least level that is written, such as ``"INFO"``.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter(device) if form == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter(device) if form == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from grpc_health.v1 import health_pb2
 
 from runtimes.protos.pool import POOL
-from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE
+from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, add_service
 
 try:
     from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     import grpc
 
 
-def serve_reflection(server: grpc.Server) -> bool:
-    """Add the reflection service; says whether its package is there.
+def serve_reflection(server: grpc.Server, *, streams: int) -> bool:
+    """Add the reflection service, for so many calls at a time; says whether its package is there.
 
     An agent does without: it serves those who look around, not those who know the protocol.
     """
@@ -29,5 +30,7 @@ def serve_reflection(server: grpc.Server) -> bool:
     for module in (health_pb2, reflection_pb2):
         POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
     services = (INFERENCE_SERVICE.full_name, AGENT_SERVICE.full_name, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(services, server, pool=POOL)
+    (service,) = reflection_pb2.DESCRIPTOR.services_by_name.values()
+    answers = reflection.ReflectionServicer(services, pool=POOL).ServerReflectionInfo
+    add_service(server, service, SimpleNamespace(server_reflection_info=answers), streams=streams)
     return True

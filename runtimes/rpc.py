@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +50,17 @@ class Codec:
     write: Callable[[Any], bytes] | None = None
 
 
-def add_service(server: grpc.Server, service: Any, servicer: object, codecs: Mapping[str, Codec] | None = None) -> None:
+def add_service(
+    server: grpc.Server, service: Any, servicer: object, codecs: Mapping[str, Codec] | None = None, *, streams: int
+) -> None:
     """Serve every method of a service by the servicer's method of that name, in snake case.
 
     Parameters
     ----------
     server, service, servicer
         The server, the service's descriptor, and what answers.
+    streams
+        How many calls of each method that streams may be open: each holds a thread for as long as its caller likes.
     codecs
         By method, for those that read or write in another way.
 
@@ -68,8 +73,9 @@ def add_service(server: grpc.Server, service: Any, servicer: object, codecs: Map
     for method in service.methods:
         make = getattr(grpc, _form(method) + "_rpc_method_handler")
         codec = (codecs or {}).get(method.name, Codec())
+        behave = getattr(servicer, _WORD_START.sub("_", method.name).lower())
         handlers[method.name] = make(
-            getattr(servicer, _WORD_START.sub("_", method.name).lower()),
+            _bounded(behave, method.name, streams) if method.client_streaming or method.server_streaming else behave,
             request_deserializer=functools.partial(_read, codec.read or GetMessageClass(method.input_type).FromString),
             response_serializer=codec.write or GetMessageClass(method.output_type).SerializeToString,
         )
@@ -129,9 +135,28 @@ def answers(method: Callable[..., Any]) -> Callable[..., Any]:
         except AgentError as error:
             context.abort(grpc.StatusCode[error.status], str(error)[:_LONGEST_DETAILS])
         except Exception as error:
-            # The trace is for the operator; a caller learns the kind, never a value.
-            _LOG.exception("%s failed", method.__name__)
-            context.abort(grpc.StatusCode.INTERNAL, f"the agent failed: {type(error).__name__}; see its log")
+            context.abort(grpc.StatusCode.INTERNAL, describe_fault(method.__name__, error))
+
+    return answer
+
+
+def describe_fault(method: str, error: Exception) -> str:
+    """Log a fault of the agent itself, and say what its caller is told: the kind, never a value."""
+    # The trace is for the operator.
+    _LOG.error("%s failed", method, exc_info=error)
+    return f"the agent failed: {type(error).__name__}; see its log"
+
+
+def _bounded(behave: Callable[..., Any], method: str, capacity: int) -> Callable[..., Any]:
+    places = threading.BoundedSemaphore(capacity)
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        if not places.acquire(blocking=False):
+            status = grpc.StatusCode.RESOURCE_EXHAUSTED
+            context.abort(status, f"{capacity} calls of {method} are open here; end one, or try later")
+        if not context.add_callback(places.release):
+            places.release()
+        return behave(request, context)
 
     return answer
 

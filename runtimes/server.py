@@ -51,10 +51,15 @@ if TYPE_CHECKING:
     from runtimes.otel import OtlpTracer
     from runtimes.tls import Credentials
 
-# Threads of the server. Half of them may hold a waiting client; the other half is left to hops and control,
-# or a device whose clients wait for hops could never take one.
-_SERVER_THREADS = 64
+# Calls that do not stream. Half of them may hold a waiting client; the other half is left to hops and control, or a
+# device whose clients wait for hops could never take one.
+_CALLS = 64
 _WAITING_CLIENTS = 32
+# Calls of each method that streams: one that is open and idle holds a thread too, which none of the others needs.
+_STREAMS = 32
+_STREAMING_METHODS = 5
+# They are started when they are needed.
+_SERVER_THREADS = _CALLS + _STREAMING_METHODS * _STREAMS
 # Half of them may wait for acknowledgements; the others go on running segments.
 _WORKERS = 8
 _OPEN_RUNS = 1024
@@ -173,14 +178,14 @@ class Agent:
         )
         dataplane = DataPlane(epochs, source, self._relay, recorder)
         servicer = InferenceServicer(options.device, dataplane, secure=credentials is not None)
-        add_service(self._server, INFERENCE_SERVICE, servicer, CODECS)
+        add_service(self._server, INFERENCE_SERVICE, servicer, CODECS, streams=_STREAMS)
         control = AgentServicer(
             epochs=epochs, store=store, journal=journal, results=results, runs=self._relay.runs,
             prober=Prober(epochs, credentials), peers=self._peers,
         )  # fmt: skip
-        add_service(self._server, AGENT_SERVICE, control)
+        add_service(self._server, AGENT_SERVICE, control, streams=_STREAMS)
         self._health.serve(self._server)
-        serve_reflection(self._server)
+        serve_reflection(self._server, streams=_STREAMS)
         try:
             # Before anybody can ask: who hears this agent again finds the plan that he was told is active.
             epochs.restore()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from runtimes.access import caller_of
 from runtimes.errors import AgentError, UnknownName
 from runtimes.protos import open_inference_grpc_pb2 as oip
-from runtimes.rpc import NO_MESSAGE, Codec, answers, require_message
+from runtimes.rpc import NO_MESSAGE, Codec, answers, describe_fault, require_message
 from runtimes.trace import read_trace
 from runtimes.version import software_version
 from runtimes.wire import read_request
@@ -99,17 +99,21 @@ class InferenceServicer:
         context.add_callback(lambda: [callback() for callback in latest])
         caller, parent = self._caller_of(context), read_trace(context.invocation_metadata())
         for request in requests:
+            name = "" if request is NO_MESSAGE else request.id
             try:
                 reply = self._dataplane.infer(
                     require_message(request), caller, _time_left_s(context), on_cancel, parent
                 )
             except AgentError as error:
-                yield oip.ModelStreamInferResponse(
-                    error_message=f"{error.status}: {error}",
-                    infer_response=oip.ModelInferResponse(id="" if request is NO_MESSAGE else request.id),
-                )
+                yield _refusal(name, f"{error.status}: {error}")
+            except Exception as error:
+                yield _refusal(name, f"INTERNAL: {describe_fault('model_stream_infer', error)}")
             else:
                 yield oip.ModelStreamInferResponse(infer_response=oip.ModelInferResponse.FromString(reply))
+
+
+def _refusal(request: str, message: str) -> Any:
+    return oip.ModelStreamInferResponse(error_message=message, infer_response=oip.ModelInferResponse(id=request))
 
 
 def _nobody(context: grpc.ServicerContext) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import resource
 import socket
 import time
@@ -69,6 +70,45 @@ def test_more_than_a_thousand_idle_connections_keep_nobody_out(agents):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     ask(address)
+
+
+def test_idle_streams_keep_nobody_out_but_further_ones(agents):
+    message = oip.ModelInferRequest(model_name="flow")
+    encode({"x": X}, [tensor("x", SHAPE)], message.inputs, message.raw_input_contents)
+    ends = [queue.SimpleQueue() for _ in range(33)]
+    with (
+        open_channel(agents.addresses["box"], 8 << 20) as channel,
+        AgentClient(agents.addresses["box"], timeout_s=20) as client,
+    ):
+        stub = Stub(channel, INFERENCE_SERVICE)
+
+        def begin(end: queue.SimpleQueue) -> grpc.Call:
+            end.put(message)
+            return stub.ModelStreamInfer(iter(end.get, None), timeout=60)
+
+        *streams, further = map(begin, ends)
+        for stream in streams:
+            assert next(stream).infer_response.outputs
+        with pytest.raises(grpc.RpcError, match="32 calls of ModelStreamInfer are open here"):
+            next(further)
+        ask(agents.addresses["box"])
+        assert client.observations()
+        for end in ends:
+            end.put(None)
+        for stream in streams:
+            assert list(stream) == []
+        # One that has ended leaves its place to another, a moment later.
+        deadline = time.monotonic() + 20
+        while not served(begin(end := queue.SimpleQueue())):
+            assert time.monotonic() < deadline
+        end.put(None)
+
+
+def served(stream) -> bool:
+    try:
+        return bool(next(stream).infer_response.outputs)
+    except grpc.RpcError:
+        return False
 
 
 def test_slow_readers_keep_nobody_waiting(agents):

@@ -1,4 +1,4 @@
-"""The agent's log: one JSON object per line, whatever is in it."""
+"""The agent's log: one line, or one JSON object, for each record, whatever is in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimes.logs import JsonFormatter, about
+from runtimes.logs import JsonFormatter, TextFormatter, about
 from runtimes.trace import begin_trace
 
 
@@ -50,3 +50,19 @@ def test_any_text_stays_one_line_of_json(text):
     line = JsonFormatter(text).format(record("%s", text, request=text))
     assert "\n" not in line
     assert json.loads(line.encode())["logger"] == "runtimes.x"
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=()), max_size=50))
+def test_nothing_that_a_line_for_people_quotes_begins_another(text):
+    line = TextFormatter().format(record("request %s failed", text))
+    assert line.isprintable()
+    assert line.splitlines() == [line]
+    assert text in line or not text.isprintable()
+
+
+def test_a_trace_for_people_keeps_its_lines():
+    try:
+        raise ValueError("two\nlines")
+    except ValueError as error:
+        made = record("failed", exc_info=(type(error), error, error.__traceback__))
+    assert "ValueError: two" in TextFormatter().format(made).splitlines()

@@ -35,7 +35,7 @@ class Receiver:
 @pytest.fixture
 def receiver():
     receiver, server = Receiver(), grpc.server(ThreadPoolExecutor(8))
-    add_service(server, INFERENCE_SERVICE, receiver)
+    add_service(server, INFERENCE_SERVICE, receiver, streams=1)
     peer = Peer("box", f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
     server.start()
     yield receiver, peer

@@ -23,7 +23,9 @@ from runtimes.errors import BadRequest, UnknownName
 from runtimes.hop import PROTOCOL, Hop, read_hop, write_hop
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
+from runtimes.servicer import InferenceServicer
 from runtimes.version import software_version
+from runtimes.wire import Received
 from tests.runtimes.plans import BRANCHING, branching_result, plan, sample, tensor
 
 
@@ -306,3 +308,25 @@ def test_a_request_that_is_asked_again_is_not_run_again(addresses, epoch):
         # An id that somebody gives to another request is no answer to it.
         other = client.infer("flow", sample(2), request_id="part-17")
         np.testing.assert_allclose(other.outputs["y"], branching_result(sample(2)["x"]), rtol=1e-6)
+
+
+def test_a_fault_of_the_agent_ends_no_stream_and_quotes_nothing(caplog):
+    class Faulty:
+        def infer(self, *request):
+            raise ZeroDivisionError("of 42")
+
+    class Context:
+        def add_callback(self, callback):
+            return True
+
+        def invocation_metadata(self):
+            return ()
+
+        def time_remaining(self):
+            return None
+
+    requests = [Received(b"", name, ()) for name in ("a", "b")]
+    replies = list(InferenceServicer("box", Faulty(), secure=False).model_stream_infer(iter(requests), Context()))
+    assert [reply.infer_response.id for reply in replies] == ["a", "b"]
+    assert {reply.error_message for reply in replies} == {"INTERNAL: the agent failed: ZeroDivisionError; see its log"}
+    assert len(caplog.records) == 2
