@@ -23,8 +23,6 @@ class Schedule:
     segment_start_s: tuple[float, ...]
     segment_end_s: tuple[float, ...]
     transfer_request_s: tuple[float, ...]
-    transfer_start_s: tuple[float, ...]
-    """When the link begins to serialize the tensor."""
     transfer_arrival_s: tuple[float, ...]
     op_end_s: tuple[float, ...]
     """For each op, when its segment ends; for a source or sink, when it is complete."""
@@ -102,7 +100,6 @@ class _Clock:
         self.busy: set[int] = set()
         self.medium_free_s = [0.0] * len(index.media)
         self.request_s = [0.0] * len(layout.transfers)
-        self.begin_s = [0.0] * len(layout.transfers)
         self.arrival_s = [0.0] * len(layout.transfers)
         self.requests: list[int] = []
 
@@ -163,7 +160,6 @@ class _Clock:
             tuple(self.start_s),
             tuple(self.end_s[:count]),
             tuple(self.request_s),
-            tuple(self.begin_s),
             tuple(self.arrival_s),
             tuple(self.end_s[unit] for unit in self.unit_of),
         )
@@ -204,7 +200,7 @@ class _Clock:
             medium = self.index.medium_of[x.link]
             begin = max(now, self.medium_free_s[medium])
             self.medium_free_s[medium] = begin + x.held_s + x.bytes / link.bytes_per_s
-            self.request_s[i], self.begin_s[i] = now, begin
+            self.request_s[i] = now
             self.arrival_s[i] = self.medium_free_s[medium] + link.latency_s
             self._push(self.arrival_s[i], _ARRIVAL, tuple(self.remote[i]))
         self.requests.clear()

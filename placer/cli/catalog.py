@@ -11,7 +11,7 @@ from placer.cli.agents import Json
 from profiles.errors import choices, not_in_catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from placer.cli.terminal import Terminal
     from profiles import Catalog, DeviceProfile, Figure, LinkProfile
@@ -106,36 +106,33 @@ def _figures(value: Any, path: str) -> Iterator[tuple[str, Figure]]:
             yield from _figures(getattr(value, field), f"{path}.{field}".lstrip("."))
 
 
-def _titled(count: int, one: str, many: str) -> Table:
-    return Table(title=f"{count} {one if count == 1 else many}", title_justify="left", title_style="bold")
+def _listed(entries: Sequence[object], one: str, many: str, *columns: str, right: Collection[str] = ()) -> Table:
+    """Make a table of entries, yet without rows, whose first column is the id and is never broken."""
+    count = len(entries)
+    table = Table(title=f"{count} {one if count == 1 else many}", title_justify="left", title_style="bold")
+    for column in ("id", "name", *columns):
+        table.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column == "id"
+        )
+    return table
 
 
 def _networks(networks: list[Network]) -> Table:
-    table = _titled(len(networks), "network", "networks")
-    for column in ("id", "name", "kind", "J per MB"):
-        table.add_column(column, justify="right" if "MB" in column else "left", overflow="fold", no_wrap=column == "id")
+    table = _listed(networks, "network", "networks", "kind", "J per MB", right=("J per MB",))
     for n in networks:
         table.add_row(n.id, n.name, n.kind, f"{n.j_per_byte.value * 1e6:.4g}")
     return table
 
 
 def _facilities(facilities: list[Facility]) -> Table:
-    table = _titled(len(facilities), "facility", "facilities")
-    for column in ("id", "name", "PUE"):
-        table.add_column(
-            column, justify="right" if column == "PUE" else "left", overflow="fold", no_wrap=column == "id"
-        )
+    table = _listed(facilities, "facility", "facilities", "PUE", right=("PUE",))
     for f in facilities:
         table.add_row(f.id, f.name, f"{f.pue.value:.4g}")
     return table
 
 
 def _devices(devices: list[DeviceProfile]) -> Table:
-    table = _titled(len(devices), "device", "devices")
-    for column in ("id", "name", "tier", "boundary", "idle W", "modes"):
-        table.add_column(
-            column, justify="right" if column == "idle W" else "left", overflow="fold", no_wrap=column == "id"
-        )
+    table = _listed(devices, "device", "devices", "tier", "boundary", "idle W", "modes", right=("idle W",))
     for d in devices:
         idle = "-" if d.idle_w is None else f"{d.idle_w.value:.3g}"
         table.add_row(d.id, d.name, d.tier, d.boundary, idle, ", ".join(m.name for m in d.modes))
@@ -143,23 +140,16 @@ def _devices(devices: list[DeviceProfile]) -> Table:
 
 
 def _links(links: list[LinkProfile]) -> Table:
-    table = _titled(len(links), "link", "links")
-    for column in ("id", "name", "Mbit/s up", "Mbit/s down"):
-        table.add_column(
-            column, justify="right" if "Mbit" in column else "left", overflow="fold", no_wrap=column == "id"
-        )
+    rates = ("Mbit/s up", "Mbit/s down")
+    table = _listed(links, "link", "links", *rates, right=rates)
     for k in links:
-        rates = [k.bandwidth_bps("up"), k.bandwidth_bps("down")]
-        table.add_row(k.id, k.name, *("-" if r is None else f"{r.value / 1e6:.4g}" for r in rates))
+        found = [k.bandwidth_bps("up"), k.bandwidth_bps("down")]
+        table.add_row(k.id, k.name, *("-" if r is None else f"{r.value / 1e6:.4g}" for r in found))
     return table
 
 
 def _regions(regions: list[Region]) -> Table:
-    table = _titled(len(regions), "grid", "grids")
-    for column in ("id", "name", "g CO2e per kWh", "by hour"):
-        table.add_column(
-            column, justify="right" if "kWh" in column else "left", overflow="fold", no_wrap=column == "id"
-        )
+    table = _listed(regions, "grid", "grids", "g CO2e per kWh", "by hour", right=("g CO2e per kWh",))
     for r in regions:
         hours = [figure.value * _KWH_J for figure in r.hourly_g_per_j]
         spread = f"{min(hours):.4g} to {max(hours):.4g}" if hours else "-"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import threading
 import time
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +13,7 @@ from ortools.sat import sat_parameters_pb2
 
 from placer.evaluate import evaluate
 from placer.solver.cuts import cut_blocks, exclude
+from placer.solver.in_thread import solve_in_thread
 from placer.solver.outcome import OPTIMALITY_GAP, Outcome, Status, relative_gap
 from placer.solver.relaxation import Relaxation
 
@@ -189,7 +189,7 @@ _SOLVERS = {
 def _solve(
     model: mathopt.Model, backend: Backend, limit_s: float, gap: float, seed: int, *, presolve: bool
 ) -> mathopt.SolveResult | None:
-    """Solve in a thread, so that Ctrl-C is answered at once and not when the solver returns; None if it refuses."""
+    """Solve a round's model; None if the solver refuses it."""
     parameters = mathopt.SolveParameters(
         relative_gap_tolerance=gap / 10,
         absolute_gap_tolerance=0.0,
@@ -215,22 +215,10 @@ def _solve(
             mip_max_bound=_LARGEST_AMOUNT,
             mip_presolve_level=2 if presolve else 0,
         )
-    results: list[mathopt.SolveResult] = []
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(mathopt.solve(model, _SOLVERS[backend], params=parameters))
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.2)
-    if failures:
-        if backend == "cp-sat" and isinstance(failures[0], Exception):
-            # It refuses models whose sums might not fit its integers; what MathOpt makes of the refusal varies.
-            return None
-        raise failures[0]
-    return results[0]
+    try:
+        return solve_in_thread(model, _SOLVERS[backend], parameters)
+    except Exception:
+        if backend != "cp-sat":
+            raise
+        # It refuses models whose sums might not fit its integers; what MathOpt makes of the refusal varies.
+        return None

@@ -6,12 +6,12 @@ Nothing here is believed: what it returns is evaluated as a whole before it coun
 from __future__ import annotations
 
 import datetime
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from ortools.math_opt.python import mathopt
 
+from placer.solver.in_thread import solve_in_thread
 from placer.solver.many.stock import Stock
 
 if TYPE_CHECKING:
@@ -159,30 +159,14 @@ def _hold(
 
 
 def _solve(model: mathopt.Model, gap: float, seed: int, time_limit_s: float) -> dict[mathopt.Variable, float] | None:
-    """Solve in a thread, so that Ctrl-C is answered at once and not when the solver returns."""
+    """Solve a master of whole numbers; None where no pick was found."""
     parameters = mathopt.SolveParameters(
         relative_gap_tolerance=gap,
         random_seed=seed,
         time_limit=datetime.timedelta(seconds=max(0.1, time_limit_s)),
     )
-    results: list[mathopt.SolveResult] = []
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(mathopt.solve(model, mathopt.SolverType.HIGHS, params=parameters))
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.02)
-    if failures:
-        raise failures[0]
-    if not results[0].has_primal_feasible_solution():
-        return None
-    return dict(results[0].variable_values())
+    result = solve_in_thread(model, mathopt.SolverType.HIGHS, parameters)
+    return dict(result.variable_values()) if result.has_primal_feasible_solution() else None
 
 
 def stock_of(parts: Sequence[Part], coupling: Coupling, picks: Sequence[Sequence[Column]]) -> Stock:
