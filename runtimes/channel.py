@@ -60,6 +60,8 @@ def server_options(max_message_bytes: int, connection_age_s: float | None = None
         ("grpc.http2.lookahead_bytes", limit_bytes),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
         ("grpc.http2.max_ping_strikes", 0),
+        # Of one connection: its client waits with further calls, where the agent would have to hold or refuse them.
+        ("grpc.max_concurrent_streams", 256),
         # Two agents must not share a port by accident.
         ("grpc.so_reuseport", 0),
     ]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runtimes.results import ResultStore
     from runtimes.runs import RunTable
     from runtimes.store import BlobStore
+    from runtimes.unread import Unread
 
 # How long a segment may take to load and warm up where the caller sets no deadline.
 _PREPARE_TIMEOUT_S = 300.0
@@ -38,7 +39,7 @@ class AgentServicer:
 
     def __init__(
         self, *, epochs: Epochs, store: BlobStore, journal: Journal, results: ResultStore, runs: RunTable,
-        prober: Prober, peers: Peers,
+        prober: Prober, peers: Peers, unread: Unread,
     ) -> None:  # fmt: skip
         self._epochs = epochs
         self._store = store
@@ -47,6 +48,7 @@ class AgentServicer:
         self._runs = runs
         self._prober = prober
         self._peers = peers
+        self._unread = unread
 
     def _lost(self) -> list[str]:
         """Devices of the active plan, at the addresses that it gives, that do not answer."""
@@ -132,12 +134,15 @@ class AgentServicer:
         flow, outputs = self._results.get(request.request, request.flow)
         reply = open_inference_grpc_pb2.ModelInferResponse(model_name=flow.name, id=request.request)
         encode_result(outputs, flow.outputs_at(self._epochs.device), reply)
+        self._unread.add(reply.ByteSize(), context)
         return reply
 
     @answers
     def echo(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Send the payload back, or as many zeros as are asked for."""
-        return self._echoed(request)
+        reply = self._echoed(request)
+        self._unread.add(len(reply.payload), context)
+        return reply
 
     def echo_stream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         """Answer each message of a stream as `echo` does, as long as a probe lasts: a stream holds a thread."""

@@ -37,6 +37,7 @@ from runtimes.servicer import CODECS, InferenceServicer
 from runtimes.source import Source
 from runtimes.state import StateFile
 from runtimes.store import BlobStore
+from runtimes.unread import Unread
 from runtimes.variants import Variants
 from runtimes.watch import Watch
 
@@ -67,6 +68,7 @@ _WAITING_EXECUTIONS = 4096
 _RESULTS = 1024
 _RESULTS_BYTES = 256 << 20
 _RESULTS_KEEP_S = 600.0
+_UNREAD_BYTES = 256 << 20
 # Data that wait for their request: it begins as soon as they arise, or not at all.
 _HANDED_IN = 1024
 _HANDED_IN_BYTES = 256 << 20
@@ -177,11 +179,12 @@ class Agent:
             maximum_concurrent_rpcs=_SERVER_THREADS,
         )
         dataplane = DataPlane(epochs, source, self._relay, recorder)
-        servicer = InferenceServicer(options.device, dataplane, secure=credentials is not None)
+        unread = Unread(_UNREAD_BYTES)
+        servicer = InferenceServicer(options.device, dataplane, unread, secure=credentials is not None)
         add_service(self._server, INFERENCE_SERVICE, servicer, CODECS, streams=_STREAMS)
         control = AgentServicer(
             epochs=epochs, store=store, journal=journal, results=results, runs=self._relay.runs,
-            prober=Prober(epochs, credentials), peers=self._peers,
+            prober=Prober(epochs, credentials), peers=self._peers, unread=unread,
         )  # fmt: skip
         add_service(self._server, AGENT_SERVICE, control, streams=_STREAMS)
         self._health.serve(self._server)

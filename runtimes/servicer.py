@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from runtimes.dataplane import DataPlane
     from runtimes.specs import TensorSpec
+    from runtimes.unread import Unread
 
 
 CODECS = {"ModelInfer": Codec(read=read_request, write=bytes), "ModelStreamInfer": Codec(read=read_request)}
@@ -34,13 +35,16 @@ class InferenceServicer:
         The device's name.
     dataplane
         What answers.
+    unread
+        Counts its replies.
     secure
         Whether connections have certificates.
     """
 
-    def __init__(self, device: str, dataplane: DataPlane, *, secure: bool) -> None:
+    def __init__(self, device: str, dataplane: DataPlane, unread: Unread, *, secure: bool) -> None:
         self._device = device
         self._dataplane = dataplane
+        self._unread = unread
         # Without certificates nobody says who they are, and asking every request costs time.
         self._caller_of = caller_of if secure else _nobody
 
@@ -82,10 +86,12 @@ class InferenceServicer:
     @answers
     def model_infer(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Run a flow or a segment, or take a hop."""
-        return self._dataplane.infer(
+        reply = self._dataplane.infer(
             request, self._caller_of(context), _time_left_s(context), context.add_callback,
             read_trace(context.invocation_metadata()),
         )  # fmt: skip
+        self._unread.add(len(reply), context)
+        return reply
 
     def model_stream_infer(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         """Run the requests of a stream one after the other; one that fails does not end it."""

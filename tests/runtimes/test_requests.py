@@ -24,6 +24,7 @@ from runtimes.hop import PROTOCOL, Hop, read_hop, write_hop
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
 from runtimes.servicer import InferenceServicer
+from runtimes.unread import Unread
 from runtimes.version import software_version
 from runtimes.wire import Received
 from tests.runtimes.plans import BRANCHING, branching_result, plan, sample, tensor
@@ -326,7 +327,9 @@ def test_a_fault_of_the_agent_ends_no_stream_and_quotes_nothing(caplog):
             return None
 
     requests = [Received(b"", name, ()) for name in ("a", "b")]
-    replies = list(InferenceServicer("box", Faulty(), secure=False).model_stream_infer(iter(requests), Context()))
+    replies = list(
+        InferenceServicer("box", Faulty(), Unread(1), secure=False).model_stream_infer(iter(requests), Context())
+    )
     assert [reply.infer_response.id for reply in replies] == ["a", "b"]
     assert {reply.error_message for reply in replies} == {"INTERNAL: the agent failed: ZeroDivisionError; see its log"}
     assert len(caplog.records) == 2
