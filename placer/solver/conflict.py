@@ -14,7 +14,7 @@ from placer.solver.find import find
 from placer.solver.least import least
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from placer.problem import Problem
 
@@ -133,9 +133,7 @@ def links_hint(problem: Problem, conflict: Sequence[str]) -> str:
         What `find_conflict` names for it.
     """
     of_places = set(rules.names(problem)) - set(rules.limits(problem))
-    onward: dict[str, set[str]] = {}
-    for link in problem.links:
-        onward.setdefault(link.source, set()).add(link.target)
+    onward = _onward(problem)
     by_others = any(onward.get(b, set()) - onward[a] - {a} for a in onward for b in onward[a])
     if of_places.isdisjoint(conflict) or not by_others:
         return ""
@@ -147,9 +145,7 @@ def links_hint(problem: Problem, conflict: Sequence[str]) -> str:
 
 def _unjoined(problem: Problem) -> str:
     """Say which links are missing: where an op can run, some data get nowhere, or no two of them to one place."""
-    onward: dict[str, list[str]] = {}
-    for link in problem.links:
-        onward.setdefault(link.source, []).append(link.target)
+    onward = _onward(problem)
     for flow in problem.flows:
         places = {op.name: {o.device for o in op.options} for op in flow.ops}
         reached = dict(places)
@@ -177,7 +173,15 @@ def _list(names: set[str]) -> str:
     return ", ".join(map(repr, sorted(names)))
 
 
-def _within(begin: set[str], onward: Mapping[str, Sequence[str]]) -> set[str]:
+def _onward(problem: Problem) -> dict[str, set[str]]:
+    """Give for each device with links onward where they lead."""
+    onward: dict[str, set[str]] = {}
+    for link in problem.links:
+        onward.setdefault(link.source, set()).add(link.target)
+    return onward
+
+
+def _within(begin: set[str], onward: Mapping[str, Collection[str]]) -> set[str]:
     """Return every device that data at the first ones can get to."""
     found, waiting = set(begin), list(begin)
     while waiting:
