@@ -104,7 +104,7 @@ class BlobStore:
         BadBlob
             If the chunks do not follow each other, are too many or do not hash to ``sha256``.
         WrongState
-            If another upload of it began meanwhile.
+            If another upload of it began meanwhile, or a later plan that does not need it was staged.
         Exhausted
             If the device has no room left.
         """
@@ -115,14 +115,19 @@ class BlobStore:
             with self._open(partial) as file:
                 size = self._append(sha256, file, chunks, limit_bytes, upload)
                 os.fsync(file.fileno())
-            os.replace(partial, path)
+            with self._lock:
+                # In one step: a later upload would go on in the same file, which is the blob's own from here on.
+                self._require_latest(sha256, upload)
+                if not os.path.lexists(partial):
+                    raise WrongState(f"no plan that is staged here needs blob {sha256} any more; deploy again")
+                os.replace(partial, path)
             flush_names(self._directory)
         except BadBlob:
-            partial.unlink(missing_ok=True)
+            self._discard(sha256, upload)
             raise
         except OSError as error:
             # The room is worth more than the bytes: the plan that serves needs some for its own state.
-            partial.unlink(missing_ok=True)
+            self._discard(sha256, upload)
             raise Exhausted(f"blob {sha256} cannot be written here: {error.strerror}; free some room") from error
         finally:
             with self._lock:
@@ -160,11 +165,15 @@ class BlobStore:
                     raise BadBlob(f"blob {sha256} has more than the {limit_bytes} bytes that its manifest says")
                 digest.update(data)
                 _write_all(file, data)
-        with self._lock:
-            self._require_latest(sha256, upload)
         if digest.hexdigest() != sha256:
             raise BadBlob(f"the {size} bytes sent hash to {digest.hexdigest()}, not to {sha256}; send them again")
         return size
+
+    def _discard(self, sha256: str, upload: object) -> None:
+        """Remove what an upload has brought, unless it is another's by now."""
+        with self._lock:
+            if self._uploads.get(sha256) is upload:
+                self._partial(sha256).unlink(missing_ok=True)
 
     def _require_latest(self, sha256: str, upload: object) -> None:
         if self._uploads.get(sha256) is not upload:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -139,6 +141,43 @@ def test_the_latest_upload_of_a_blob_counts(store):
     with pytest.raises(WrongState, match="another upload"):
         store.write(SHA256, overtaken(), len(DATA))
     assert store.read(SHA256) == DATA
+
+
+def test_an_upload_that_begins_while_another_ends_leaves_its_blob_alone(store, monkeypatch):
+    flush, wrote, go_on = os.fsync, threading.Event(), threading.Event()
+
+    def later():
+        yield CHUNKS[0]
+        wrote.set()
+        assert go_on.wait(10)
+        yield CHUNKS[1]
+
+    with ThreadPoolExecutor(1) as pool:
+        following = []
+
+        def overtaking(descriptor: int) -> None:
+            flush(descriptor)
+            if not following:
+                following.append(pool.submit(store.write, SHA256, later(), len(DATA)))
+                assert wrote.wait(10)
+
+        monkeypatch.setattr(os, "fsync", overtaking)
+        with pytest.raises(WrongState, match="another upload"):
+            store.write(SHA256, CHUNKS, len(DATA))
+        assert not store.has(SHA256)
+        go_on.set()
+        assert following[0].result(10) == len(DATA)
+    assert store.read(SHA256) == DATA
+
+
+def test_an_upload_that_nobody_needs_any_more_is_called_that(store):
+    def overtaken():
+        yield CHUNKS[0]
+        store.keep([])
+        yield CHUNKS[1]
+
+    with pytest.raises(WrongState, match="no plan that is staged here needs blob"):
+        store.write(SHA256, overtaken(), len(DATA))
 
 
 def test_only_what_is_needed_is_kept(store, tmp_path):
