@@ -76,24 +76,41 @@ def _where(flow: Flow, stage: Stage, step: str) -> str:
     return f"stages[{flow.stages.index(stage)}].{step}"
 
 
-def _leading(flow: Flow, stage: Stage, graph: ModelGraph) -> ModelGraph:
-    """Leave out the ops of a stage that lead to nothing that the flow's sink or another stage takes in."""
-    origins = {*flow.outputs, *(origin for reader in flow.stages for origin in reader.origins)}
-    wanted = {t.name for t in graph.outputs if not flow.outputs or f"{stage.name}/{t.name}" in origins}
-    kept = []
-    for op in reversed(graph.ops):
-        if wanted & set(op.outputs):
-            kept.append(op)
-            wanted.update(op.inputs)
-    if not kept or len(kept) == len(graph.ops):
-        return graph
-    made = {name for op in kept for name in op.outputs}
-    # Tensors stay known by name: rules of a stage may speak of any of its model.
-    return replace(
-        graph,
-        ops=tuple(reversed(kept)),
-        outputs=tuple(t for t in graph.outputs if t.name in made or t in graph.inputs),
-    )
+def _leading(flow: Flow, graphs: Mapping[str, ModelGraph]) -> tuple[dict[str, ModelGraph], dict[str, set[str]]]:
+    """Leave out the ops of each stage that lead to nothing that a sink gets, through whatever stages.
+
+    Returns
+    -------
+    tuple
+        The model of each stage, and which of its inputs anything depends on.
+    """
+    taken = {origin for stage in flow.stages for origin in stage.origins}
+    needed = set(flow.outputs)
+    left: dict[str, ModelGraph] = {}
+    used: dict[str, set[str]] = {}
+    for stage in reversed(stage_order(flow.stages)):
+        graph = graphs[stage.name]
+        own = {t.name: f"{stage.name}/{t.name}" for t in graph.outputs}
+        wanted = {t for t, name in own.items() if name in needed or not (flow.outputs or name in taken)}
+        kept = []
+        for op in reversed(graph.ops):
+            if wanted & set(op.outputs):
+                kept.append(op)
+                wanted.update(op.inputs)
+        left[stage.name] = graph
+        if kept and len(kept) < len(graph.ops):
+            made = {name for op in kept for name in op.outputs}
+            # Tensors stay known by name: rules of a stage may speak of any of its model.
+            left[stage.name] = replace(
+                graph,
+                ops=tuple(reversed(kept)),
+                outputs=tuple(t for t in graph.outputs if t.name in made or t in graph.inputs),
+            )
+        inputs = {t.name for t in graph.inputs}
+        used[stage.name] = inputs & wanted or inputs
+        needed.update(origin for name, origin in stage.reads.items() if name in used[stage.name])
+        needed.update([stage.when.tensor] if stage.when is not None else ())
+    return {stage.name: left[stage.name] for stage in stage_order(flow.stages)}, used
 
 
 class _Joining:
@@ -102,7 +119,7 @@ class _Joining:
     def __init__(self, flow: Flow, graphs: Mapping[str, ModelGraph]) -> None:
         self.flow = flow
         self.whole = graphs
-        self.graphs = {stage.name: _leading(flow, stage, graphs[stage.name]) for stage in stage_order(flow.stages)}
+        self.graphs, self.used = _leading(flow, graphs)
         self.inputs: dict[str, Tensor] = {}
         self.ops: list[Op] = []
         self.tensors: dict[str, Tensor] = {}
@@ -150,14 +167,17 @@ class _Joining:
             )
         if stage.when is not None:
             tests = self._tested(stage, stage.when)
-            read = {name: self._carried(stage, stage.when, tests, name, origin) for name, origin in read.items()}
+            read |= {
+                name: self._carried(stage, stage.when, tests, name, origin)
+                for name, origin in read.items()
+                if name in self.used[stage.name]
+            }
         self.origins.update({(stage.name, name): origin for name, origin in read.items()})
         for op in graph.ops:
             self._append(stage, self._renamed(stage, op))
         for name, tensor in graph.tensors.items():
-            if name not in read and graph.producer(name) is None:
-                continue
-            self.tensors.setdefault(self._name(stage, name), replace(tensor, name=self._name(stage, name)))
+            if graph.producer(name) is not None:
+                self.tensors[self._name(stage, name)] = replace(tensor, name=self._name(stage, name))
 
     def _name(self, stage: Stage, tensor: str) -> str:
         return self.origins.get((stage.name, tensor), f"{stage.name}/{tensor}")
@@ -196,7 +216,8 @@ class _Joining:
         return self.made[tensor] * sampled / rarest, rarest
 
     def _read_by(self, stage: Stage) -> list[str]:
-        return [origin for (reader, _), origin in self.origins.items() if reader == stage.name]
+        used = self.used[stage.name]
+        return [origin for (reader, name), origin in self.origins.items() if reader == stage.name and name in used]
 
     def _read(self, stage: Stage, tensor: Tensor) -> str:
         """Return the flow's name of what an input reads, after checking that it fits."""
@@ -209,7 +230,8 @@ class _Joining:
             name = written
         else:
             name = self._output(f"{self._where(stage, 'reads')}.{tensor.name}", origin, output)
-            made = self.tensors[name]
+            # Of one that nothing depends on, the op that makes it may be left out.
+            made = self.tensors.get(name) or self.whole[origin].tensors[output]
         if (made.dtype, made.shape) != (tensor.dtype, tensor.shape):
             raise ProblemError(
                 f"{self._where(stage, 'reads')}.{tensor.name}: {written!r} is {made.dtype} {list(made.shape)}, but "

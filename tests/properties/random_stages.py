@@ -63,8 +63,9 @@ def random_stages(rng: random.Random) -> tuple[Site, dict[str, ModelGraph], Flow
     rng.shuffle(stages)
     flow = with_ends(rng, site, msgspec.structs.replace(site.flows[0], stages=tuple(stages)), models)
     site = msgspec.structs.replace(site, flows=(flow,))
-    costs = {name: random_costs(rng, model, site) for name, model in models.items()}
-    return site, models, join_stages(flow, models), costs
+    joined = join_stages(flow, models)
+    costs = {name: random_costs(rng, joined.stages[name], site) for name in models}
+    return site, models, joined, costs
 
 
 def with_ends(rng: random.Random, site: Site, flow: Flow, models: Mapping[str, ModelGraph]) -> Flow:

@@ -62,13 +62,16 @@ def offences(site: Site, models: dict[str, ModelGraph], plan: Plan) -> list[tupl
     for stage in stage_order(flow.stages):
         hold: dict[str, set[str]] = {}
         for name, origin in stage.reads.items():
-            hold[name] = holders[origin]
-            if stage.when is not None:
+            # What nothing depends on is neither computed nor sent.
+            hold[name] = holders.get(origin, set())
+            if stage.when is not None and f"when {stage.name}/{name}" in at:
                 decides = at[f"when {stage.name}/{name}"]
                 holders[origin].add(decides)
                 holders[stage.when.tensor].add(decides)
                 hold[name] = {decides}
         for op in models[stage.name].ops:
+            if f"{stage.name}/{op.name}" not in at:
+                continue
             device = at[f"{stage.name}/{op.name}"]
             for name in op.inputs:
                 hold[name].add(device)

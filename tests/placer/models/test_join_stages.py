@@ -218,3 +218,27 @@ def test_an_input_that_nothing_feeds_is_named(tmp_path):
         joined(tmp_path, (two,))
     with pytest.raises(ProblemError, match="'frame' is read by two inputs of one model"):
         joined(tmp_path, (replace(two, reads={"a": "frame", "b": "frame"}),))
+
+
+def test_what_a_stage_takes_in_for_nothing_is_neither_made_nor_waited_for(tmp_path):
+    nodes = [helper.make_node("Neg", ["a"], ["c"], "wanted"), helper.make_node("Abs", ["b"], ["d"], "idle")]
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 2)) for n in "abcd"]
+    made = helper.make_graph(nodes, "g", infos[:2], infos[2:])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "two.onnx")
+    first = Stage(name="first", model="two.onnx", reads={"a": "one", "b": "two"})
+    last = Stage(
+        name="last",
+        model="two.onnx",
+        reads={"a": "first/c", "b": "first/d"},
+        when=When(tensor="gate/score", at_least=0.5, share=0.5),
+    )
+    graph = joined(tmp_path, (*STAGES, first, last), ("last/c", "net/y"))
+    assert [name for name in graph.conditions if name.startswith("when last")] == ["when last/a"]
+    assert {op for op in graph.share if op.startswith(("first/", "last/"))} == {"first/wanted", "last/wanted"}
+    # Every op leads to a sink; the data are the client's still.
+    assert all(graph.consumers(t) or t in {o.name for o in graph.outputs} for op in graph.ops for t in op.outputs)
+    assert [t.name for t in graph.inputs] == ["frame", "one", "two"]
+    # Wanted, both are there.
+    graph = joined(tmp_path, (*STAGES, first, last), ("last/c", "last/d", "net/y"))
+    assert [name for name in graph.conditions if name.startswith("when last")] == ["when last/a", "when last/b"]
