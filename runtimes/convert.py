@@ -207,10 +207,15 @@ def of_raw(buffer: Buffer, spec: TensorSpec) -> Array:
         raise BadRequest(
             f"tensor {spec.name!r} has {len(buffer)} raw bytes; {spec.dtype}{list(spec.shape)} takes {spec.bytes}"
         )
-    if isinstance(buffer, memoryview) and np.frombuffer(buffer, np.uint8).ctypes.data % _ALIGNMENT_BYTES:
-        # A foreign client's tensor lies where its message's other fields let it; executors take aligned ones.
-        buffer = bytes(buffer)
     return np.frombuffer(buffer, DATATYPES[spec.dtype]).reshape(spec.shape)
+
+
+def aligned(array: Array) -> Array:
+    """Give an array that an executor may read in place: itself, or a copy at an aligned address.
+
+    A foreign client's tensor lies where its message's other fields let it; small ones were copied out of it.
+    """
+    return array.copy() if array.nbytes > _SMALL_BYTES and array.ctypes.data % _ALIGNMENT_BYTES else array
 
 
 def _split(buffer: Buffer, spec: TensorSpec) -> list[bytes]:

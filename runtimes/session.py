@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from runtimes.convert import zeros
+from runtimes.convert import aligned, zeros
 from runtimes.datatypes import DATATYPES
 from runtimes.errors import BadManifest, Failed
 
@@ -134,7 +134,8 @@ class InProcessSession:
         DeadlineExceeded
             If ``stop`` ended it.
         """
-        made = self._executor.run({port: tensors[name] for port, name in self._ports}, self._output_ports)
+        feeds = {port: aligned(tensors[name]) for port, name in self._ports}
+        made = self._executor.run(feeds, self._output_ports)
         outputs: dict[str, Array] = {}
         for tensor, array in zip(self.spec.outputs, made, strict=True):
             _check_made(tensor, array)

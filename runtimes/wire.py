@@ -147,8 +147,6 @@ def _write(packed: Packed, number: int, *, aligned: bool) -> bytes:
 
 def _cut(data: bytes) -> Received | None:
     """Cut a request's id and raw contents out of it; None if it is not plain enough for that."""
-    # A copy of a small tensor is aligned; of a large one a view is taken.
-    source: Buffer = data if len(data) < _SMALL_BYTES else memoryview(data)
     head: list[bytes] = []
     raw: list[Buffer] = []
     name = ""
@@ -188,7 +186,8 @@ def _cut(data: bytes) -> Received | None:
                 if field == _REQUEST_ID:
                     name = data[at:after].decode()
                 else:
-                    raw.append(source[at:after])
+                    # A copy of a small tensor is aligned; of a large one a view is taken.
+                    raw.append(data[at:after] if size < _SMALL_BYTES else memoryview(data)[at:after])
             at = after
     except (IndexError, UnicodeDecodeError):
         pass

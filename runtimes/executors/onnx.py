@@ -115,7 +115,7 @@ class OnnxExecutor:
         def execute() -> dict[str, Array]:
             self._execute(self._session.run_with_iobinding, binding)
             elsewhere: dict[str, Array] = {}
-            for value, (port, address) in zip(binding.get_outputs(), addresses, strict=True):
+            for value, (port, address) in zip(binding.get_outputs_as_ortvaluevector(), addresses, strict=True):
                 # An output that is an input too is written nowhere: it is that input.
                 if value.data_ptr() != address:
                     elsewhere[port] = value.numpy()

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from runtimes.errors import BadManifest, DeadlineExceeded
-from runtimes.session import open_session
+from runtimes.session import InProcessSession, open_session
 from runtimes.specs import SegmentSpec, TensorSpec
 from tests.runtimes.plans import endless, operator_model, tensor
 
@@ -41,6 +41,26 @@ def test_onnx_runs():
     session.warm_up(10)
     x = np.ones((1, 4), np.float32)
     np.testing.assert_array_equal(session.run({"x": x, "other": x})["y"], -x)
+
+
+def test_an_executor_gets_what_lies_at_an_odd_place_at_an_aligned_one():
+    from runtimes.executors.onnx import OnnxExecutor
+
+    fed = []
+
+    class Noting(OnnxExecutor):
+        def run(self, feeds, outputs):
+            fed.extend(array.ctypes.data % 16 for array in feeds.values())
+            return super().run(feeds, outputs)
+
+    shape = (1, 1 << 14)
+    model = operator_model("Neg", ("x",), ("y",), shape=shape)
+    session = InProcessSession(segment(model, [tensor("x", shape)], [tensor("y", shape)]), Noting(model, threads=1))
+    x = np.ones(shape, np.float32)
+    for shift in range(16):
+        odd = np.frombuffer(bytes(shift) + x.tobytes(), np.float32, offset=shift).reshape(shape)
+        np.testing.assert_array_equal(session.run({"x": odd})["y"], -x)
+    assert fed == [0] * 16
 
 
 def test_ports_may_be_named_otherwise_than_tensors():

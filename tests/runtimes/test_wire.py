@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimes import wire
-from runtimes.convert import decode, lay_out
+from runtimes.convert import aligned, decode, lay_out
 from runtimes.errors import BadRequest
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.specs import TensorSpec
@@ -129,16 +129,26 @@ def test_agents_tensors_arrive_aligned_and_uncopied(length, sizes):
         assert read[name].ctypes.data % 16 == 0
 
 
-def test_a_foreign_tensor_at_an_odd_place_is_moved():
-    spec = TensorSpec(name="x", port="x", dtype="FP32", shape=(8,))
-    x = np.arange(8, dtype=np.float32)
+@pytest.mark.parametrize("size", [8, 1 << 15])
+def test_a_foreign_tensor_at_an_odd_place_is_moved_for_who_needs_that(size, monkeypatch):
+    if wire._SMALL_BYTES == 0:
+        monkeypatch.setattr(wire, "_SMALL_BYTES", 1 << 16)
+    spec = TensorSpec(name="x", port="x", dtype="FP32", shape=(size,))
+    x = np.arange(size, dtype=np.float32)
+    moved = 0
     for length in range(16):
         message = oip.ModelInferRequest(id="y" * length, raw_input_contents=[x.tobytes()])
-        message.inputs.add(name="x", datatype="FP32", shape=(8,))
+        message.inputs.add(name="x", datatype="FP32", shape=(size,))
         received = read_request(message.SerializeToString())
         read = decode(read_head(received).inputs, received.raw, {"x": spec})["x"]
         np.testing.assert_array_equal(read, x)
-        assert read.ctypes.data % 16 == 0
+        assert not read.flags.writeable
+        placed = aligned(read)
+        np.testing.assert_array_equal(placed, x)
+        assert placed.ctypes.data % 16 == 0
+        moved += placed is not read
+    # Only what was left in its message, which begins where the C library begins memory.
+    assert moved == (15 if size == 1 << 15 and wire._SMALL_BYTES == 1 << 16 and wire._MOST_FIELDS else 0)
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 4), (), (3, 1, 2)])

@@ -58,6 +58,16 @@ def test_large_results_stay_what_they_were_too():
         np.testing.assert_array_equal(array, -value)
 
 
+def test_inputs_at_odd_places_are_read_as_they_are():
+    shape = (1, 1 << 15)
+    model = operator_model("Neg", ("x",), ("y",), shape=shape)
+    opened = Opened(segment(model, [tensor("x", shape)], [tensor("y", shape)]), model)
+    x = np.arange(1 << 15, dtype=np.float32).reshape(shape)
+    for shift in range(16):
+        odd = np.frombuffer(bytes(shift) + x.tobytes(), np.float32, offset=shift).reshape(shape)
+        np.testing.assert_array_equal(opened.run(odd)["y"], -x)
+
+
 def test_an_output_that_is_an_input_or_a_constant_is_what_it_is():
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in ("x", "y", "k")]
     graph = helper.make_graph(
