@@ -160,7 +160,7 @@ def test_most_of_what_is_drawn_is_worth_checking() -> None:
 
 
 @pytest.mark.long
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(st.integers(0, 2**48))
 def test_plans_of_stages_are_optimal_and_keep_privacy_at_length(seed: int) -> None:
-    check(seed, 5000)
+    check(seed, 2000)
