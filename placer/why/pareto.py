@@ -104,7 +104,8 @@ def pareto(
     -------
     Front
         For each plan there is proof that no other is as good in both objectives and better in one by more than
-        1e-6 relative; plans closer than that to one of the front are left out.
+        1e-6 relative; plans closer than that to one of the front are left out. Of two as close in one objective alone
+        the better in the other is kept.
 
     Raises
     ------
@@ -146,31 +147,31 @@ def _search_front(
 ) -> Front:
     finder = _Finder(problem, first, second, end_s, seed)
     left, right = finder.ends()
-    known = [left] if _same(left, right) else [left, right]
+    found = [left, right]
     boxes = [(left, right)]
-    while boxes and (max_points is None or len(known) < max_points):
+    while boxes and (max_points is None or len(_front(found)) < max_points):
         if progress is not None:
-            progress(len(known))
+            progress(len(_front(found)))
         boxes.sort(key=lambda box: (box[1].first - box[0].first) * (box[0].second - box[1].second))
         a, b = boxes.pop()
         if _same(a, b):
             continue
         try:
             lower = finder.least(first, second, (a.second + b.second) / 2) or b
+            found.append(lower)
             if not _same(lower, b):
-                known.append(lower)
                 boxes.append((lower, b))
-                if len(known) == max_points:
+                if len(_front(found)) == max_points:
                     boxes.append((a, lower))
                     break
             upper = finder.least(second, first, lower.first * (1 - STEP)) or a
         except NoPlanFound:
             boxes.append((a, b))
             break
+        found.append(upper)
         if not _same(a, upper):
-            known.append(upper)
             boxes.append((a, upper))
-    known = _front(known)
+    known = _front(found)
     complete = finder.proven and all(_same(a, b) for a, b in boxes)
     return Front(
         first=first,
@@ -182,11 +183,17 @@ def _search_front(
 
 
 def _front(points: list[_Point]) -> list[_Point]:
-    """Sort points and drop those beaten by another: an end that a search left 1e-6 above the best may be."""
+    """Sort points and drop those that another beats, or beats but for `STEP`: of two as good in one, the worse."""
     kept: list[_Point] = []
+    least = 0.0
     for point in sorted(points, key=lambda p: (p.first, p.second)):
-        if not kept or point.second < kept[-1].second * (1 - STEP):
+        if kept and point.second >= kept[-1].second * (1 - STEP):
+            continue
+        if kept and point.first - least <= STEP * point.first:
+            kept[-1] = point
+        else:
             kept.append(point)
+            least = point.first
     return kept
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from placer.errors import Infeasible, NoPlanFound, ProblemError
 from placer.evaluate import evaluate
 from placer.index import ProblemIndex
+from placer.problem import Device, Flow, Op, Option, Problem
 from placer.solver.solve import solve
 from placer.why.pareto import pareto, with_cap
 from tests.oracles.brute_force import all_evaluations, with_caps
@@ -18,7 +19,7 @@ from tests.oracles.random_problem import random_problem
 from tests.placer.test_objective import with_figures
 
 if TYPE_CHECKING:
-    from placer.problem import Objective, Problem
+    from placer.problem import Objective
 
 NEAR = 3e-6
 """What may lie between a front and the truth: the gap of a search and the step between points."""
@@ -73,6 +74,31 @@ def test_the_front_equals_brute_force(seed: int, pair: tuple[Objective, Objectiv
         assert any(x <= a * (1 + NEAR) and y <= b * (1 + NEAR) for x, y in front.values)
     assert front.values[0][0] == pytest.approx(truth[0][0], rel=NEAR)
     assert front.values[-1][1] == pytest.approx(truth[-1][1], rel=NEAR)
+
+
+def of_places(*places: tuple[float, float]) -> Problem:
+    """One op that runs on one device for each pair of joules and seconds."""
+    names = [f"d{i}" for i in range(len(places))]
+    options = [Option(device=name, mode="m", seconds=s, joules=j) for name, (j, s) in zip(names, places, strict=True)]
+    flow = Flow(name="f", rate_hz=0.01, ops=(Op(name="op", options=tuple(options)),))
+    return Problem(devices=tuple(Device(name=name) for name in names), flows=(flow,))
+
+
+@pytest.mark.parametrize(
+    ("places", "front"),
+    [
+        # All but as good in one objective as a neighbour, and far better in the other: at an end and between.
+        (((1.0, 1.0), (1.0 + 1e-7, 0.1)), [1]),
+        (((1.0, 1.0), (0.1, 1.0 + 1e-7)), [1]),
+        (((1.0, 10.0), (2.0, 1.0 + 1e-7), (5.0, 1.0)), [0, 1]),
+        (((1.0, 10.0), (1.0 + 1e-7, 5.0), (3.0, 1.0)), [1, 2]),
+        (((1.0, 10.0), (2.0, 4.0), (2.0 + 1e-7, 3.0), (5.0, 1.0)), [0, 2, 3]),
+    ],
+)
+def test_of_two_that_are_as_good_in_one_objective_the_better_in_the_other_is_kept(places, front) -> None:
+    found = pareto(of_places(*places))
+    assert found.complete
+    assert [plan.flows[0].assignment["op"][0] for plan in found] == [f"d{i}" for i in front]
 
 
 def test_the_ends_are_the_two_single_optima_and_each_plan_is_optimal_under_its_cap() -> None:
