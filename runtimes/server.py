@@ -16,6 +16,7 @@ from runtimes.access import Access
 from runtimes.channel import CONNECTION_AGE_S, server_options
 from runtimes.claim import Claim
 from runtimes.control import AgentServicer
+from runtimes.crew import Crew
 from runtimes.dataplane import DataPlane
 from runtimes.epochs import Epochs
 from runtimes.errors import AgentError, BadCredentials
@@ -61,6 +62,9 @@ _STREAMS = 32
 _STREAMING_METHODS = 5
 # They are started when they are needed.
 _SERVER_THREADS = _CALLS + _STREAMING_METHODS * _STREAMS
+# How many of them are at work, and how long one that does not say that it waits counts as that.
+_AT_WORK = 3
+_PATIENCE_S = 0.01
 # Half of them may wait for acknowledgements; the others go on running segments.
 _WORKERS = 8
 _OPEN_RUNS = 1024
@@ -172,8 +176,9 @@ class Agent:
             recorder=recorder,
             waiting_clients=_WAITING_CLIENTS,
         )  # fmt: skip
+        self._crew = Crew(_AT_WORK, _PATIENCE_S)
         self._server = grpc.server(
-            ThreadPoolExecutor(_SERVER_THREADS, thread_name_prefix="server"),
+            self._crew,
             options=server_options(options.max_message_bytes, CONNECTION_AGE_S if credentials else None),
             interceptors=[Access(credentials.identity)] if credentials else (),
             maximum_concurrent_rpcs=_SERVER_THREADS,
@@ -228,6 +233,7 @@ class Agent:
         drained = self._peers.settle(left_s()) and drained
         drained = bool(self._server.stop(left_s()).wait(left_s() + _CUT_OFF_S)) and drained
         self._relay.runs.stop()
+        self._crew.stop()
         self._workers.shutdown(wait=drained, cancel_futures=True)
         self._watch.stop()
         self._peers.keep(())

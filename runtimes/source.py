@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from runtimes.crew import step_aside
 from runtimes.errors import AgentError, DeadlineExceeded, Exhausted, Failed, Unreachable, WrongState
 from runtimes.peers import HEARTBEAT_S, Peer
 from runtimes.processor import Execution
@@ -212,6 +213,7 @@ class Source:
         def named(peers: list[Peer]) -> str:
             return " and ".join(f"{peer.device!r} at {peer.address}" for peer in peers)
 
+        step_aside()
         tick_s = min(HEARTBEAT_S, max(0.02, deadline_s / 4))
         while not run.resolved.wait(min(tick_s, run.remaining_s)):
             if silent := self._peers.silent(others):
