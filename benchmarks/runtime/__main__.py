@@ -52,7 +52,7 @@ def main() -> None:
             found["chain of three agents, one process each"] = ("s", measure_chain(given.calls, ALONE))
             found["chain of three agents, segments isolated"] = ("s", measure_chain(given.calls, ()))
         elif part == "branch":
-            found["branch with a join beside a line of equal bytes"] = ("s", measure_branch(given.calls, ALONE))
+            found["branches with a join beside lines of equal bytes"] = ("s", measure_branch(given.calls, ALONE))
         else:
             found["requests of 8 clients"] = ("", measure_others(environments, given.rounds))
     if given.json:

@@ -1,4 +1,4 @@
-"""A chain of three agents against its parts alone, and a branching plan with a join against a chain of equal bytes."""
+"""A chain of three agents against its parts alone, and branching plans with a join against chains of equal bytes."""
 
 from __future__ import annotations
 
@@ -33,20 +33,38 @@ def _relu(device: str, given: str, made: str) -> Step:
 
 
 CHAIN = (_relu("a", "x", "p"), _relu("b", "p", "q"), _relu("c", "q", "y"))
-# Both send the two halves of x from a to b, where they are added; the branch sends each as soon as it is there.
 _SPLIT = ("Split", ("x",), ("l", "r"))
 _SIDES = (("Relu", ("l",), ("u",)), ("Relu", ("r",), ("v",)))
 _JOIN = ("Add", ("u", "v"), ("y",))
-BRANCH = (
-    Step(device="a", nodes=(_SPLIT,), inputs=("x",), outputs=("l", "r")),
-    Step(device="b", nodes=(_SIDES[0],), inputs=("l",), outputs=("u",)),
-    Step(device="a", nodes=(_SIDES[1],), inputs=("r",), outputs=("v",)),
-    Step(device="b", nodes=(_JOIN,), inputs=("u", "v"), outputs=("y",)),
-)
-LINE = (
-    Step(device="a", nodes=(_SPLIT, _SIDES[1]), inputs=("x",), outputs=("l", "v")),
-    Step(device="b", nodes=(_SIDES[0], _JOIN), inputs=("l", "v"), outputs=("y",)),
-)
+BRANCHES = {
+    # Both send the two halves of x from a to b, where they are added; the branch sends each as soon as it is there.
+    "joins at b": (
+        (
+            Step(device="a", nodes=(_SPLIT,), inputs=("x",), outputs=("l", "r")),
+            Step(device="b", nodes=(_SIDES[0],), inputs=("l",), outputs=("u",)),
+            Step(device="a", nodes=(_SIDES[1],), inputs=("r",), outputs=("v",)),
+            Step(device="b", nodes=(_JOIN,), inputs=("u", "v"), outputs=("y",)),
+        ),
+        (
+            Step(device="a", nodes=(_SPLIT, _SIDES[1]), inputs=("x",), outputs=("l", "v")),
+            Step(device="b", nodes=(_SIDES[0], _JOIN), inputs=("l", "v"), outputs=("y",)),
+        ),
+    ),
+    # Both send one half to b and back to a; the branch works on the other half meanwhile, the line before.
+    "joins at a": (
+        (
+            Step(device="a", nodes=(_SPLIT,), inputs=("x",), outputs=("l", "r")),
+            Step(device="b", nodes=(_SIDES[0],), inputs=("l",), outputs=("u",)),
+            Step(device="a", nodes=(_SIDES[1],), inputs=("r",), outputs=("v",)),
+            Step(device="a", nodes=(_JOIN,), inputs=("u", "v"), outputs=("y",)),
+        ),
+        (
+            Step(device="a", nodes=(_SPLIT, _SIDES[1]), inputs=("x",), outputs=("l", "v")),
+            Step(device="b", nodes=(_SIDES[0],), inputs=("l",), outputs=("u",)),
+            Step(device="a", nodes=(_JOIN,), inputs=("u", "v"), outputs=("y",)),
+        ),
+    ),
+}
 
 
 def _message(model: str, elements: int) -> Any:
@@ -153,32 +171,34 @@ def measure_chain(calls: int, options: tuple[str, ...]) -> list[dict[str, float]
     return rows
 
 
-def measure_branch(calls: int, options: tuple[str, ...]) -> list[dict[str, float]]:
-    """Time a plan with a branch and a join on two devices against a line that sends the same bytes at once.
+def measure_branch(calls: int, options: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Time plans with a branch and a join on two devices against lines that send the same bytes.
 
-    The branch has a message and two executions more than the line; beside both times those of their parts alone.
+    Beside the times those of their parts alone: a branch has executions more than its line, and where it joins at b a
+    message more.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         hops = _sinks(stack)
-        ways = {"branch": BRANCH, "line": LINE}
-        agents = {name: stack.enter_context(LocalAgents(DEVICES[:2], options=options)) for name in ways}
-        stubs = {name: _stub(stack, agents[name].addresses["a"]) for name in ways}
+        agents = {name: stack.enter_context(LocalAgents(DEVICES[:2], options=options)) for name in ("branch", "line")}
+        stubs = {name: _stub(stack, running.addresses["a"]) for name, running in agents.items()}
         for size_bytes in SIZES_BYTES:
             elements = {"x": size_bytes // 4} | dict.fromkeys("lruvy", size_bytes // 8)
-            for name, steps in ways.items():
-                addresses = agents[name].addresses
-                epoch = next_epoch(addresses)
-                deploy(deployment(steps, elements, source="a", sink="a", epoch=epoch, result="y"), addresses)
             message = _message(FLOW, size_bytes // 4)
-            p50_s = _medians(
-                {name: _asking(stub, message) for name, stub in stubs.items()}
-                | {f"{name}'s parts": _alone(steps, elements, "y", hops) for name, steps in ways.items()},
-                _calls(calls, size_bytes),
-            )
-            ratios = {
-                "ratio": p50_s["branch"] / p50_s["line"],
-                "parts' ratio": p50_s["branch's parts"] / p50_s["line's parts"],
-            }
-            rows.append({"bytes": size_bytes, **p50_s, **ratios})
+            for shape, pair in BRANCHES.items():
+                ways = dict(zip(agents, pair, strict=True))
+                for name, steps in ways.items():
+                    addresses = agents[name].addresses
+                    epoch = next_epoch(addresses)
+                    deploy(deployment(steps, elements, source="a", sink="a", epoch=epoch, result="y"), addresses)
+                p50_s = _medians(
+                    {name: _asking(stub, message) for name, stub in stubs.items()}
+                    | {f"{name}'s parts": _alone(steps, elements, "y", hops) for name, steps in ways.items()},
+                    _calls(calls, size_bytes),
+                )
+                ratios = {
+                    "ratio": p50_s["branch"] / p50_s["line"],
+                    "parts' ratio": p50_s["branch's parts"] / p50_s["line's parts"],
+                }
+                rows.append({"bytes": size_bytes, "branch and line": shape, **p50_s, **ratios})
     return rows
