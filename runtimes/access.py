@@ -15,9 +15,9 @@ from runtimes.identity import ROLES, Identity, parse_identity
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from runtimes.assignment import Assignment
     from runtimes.hop import Hop
     from runtimes.identity import Role
-    from runtimes.loaded import LoadedPlan
 
 _DEPLOYER: tuple[Role, ...] = ("deployer",)
 # Who may change what devices do may also try it.
@@ -84,7 +84,7 @@ def require_client(caller: Identity | None) -> None:
         raise Forbidden(f"{caller} may not ask for inference: that needs a {' or a '.join(_CLIENT)}")
 
 
-def require_route(caller: Identity | None, hop: Hop, loaded: LoadedPlan, tensors: Collection[str]) -> None:
+def require_route(caller: Identity | None, hop: Hop, share: Assignment | None, tensors: Collection[str]) -> None:
     """Refuse a hop that the plan does not lead here from its sender.
 
     Parameters
@@ -93,8 +93,8 @@ def require_route(caller: Identity | None, hop: Hop, loaded: LoadedPlan, tensors
         Whose certificate it came with; None on a connection without.
     hop, tensors
         Its header, and the names of what it carries.
-    loaded
-        The plan that it names.
+    share
+        This device's share of the plan that it names; None where that is not held.
 
     Raises
     ------
@@ -105,21 +105,23 @@ def require_route(caller: Identity | None, hop: Hop, loaded: LoadedPlan, tensors
         return
     if (caller.role, caller.name) != ("device", hop.sender):
         raise Forbidden(f"{caller} may not send a hop of device {hop.sender!r}")
-    flow = loaded.flows[hop.flow]
-    if hop.kind == "tensors":
+    if share is None:
+        return
+    flow = next((flow for flow in share.flows if flow.name == hop.flow), None)
+    if flow is None or hop.kind == "tensors":
         if not any(
             (a.flow, a.sender, a.after) == (hop.flow, hop.sender, hop.after) and set(tensors) <= set(a.tensors)
-            for a in loaded.assignment.arrivals
+            for a in share.arrivals
         ):
             raise Forbidden(
                 f"{caller} may not send {sorted(tensors)} of flow {hop.flow!r} after {hop.after!r}: "
-                f"plan {hop.plan!r} has no such route to device {loaded.device!r}"
+                f"plan {hop.plan!r} has no such route to device {share.device!r}"
             )
     elif hop.kind == "begin":
         if hop.sender != flow.source:
             raise Forbidden(f"{caller} may not begin requests of flow {hop.flow!r}, which {flow.source!r} does")
     elif hop.sender not in (
-        flow.sink_devices if hop.kind == "done" else flow.devices if loaded.is_source(flow.name) else (flow.source,)
+        flow.sink_devices if hop.kind == "done" else flow.devices if flow.source == share.device else (flow.source,)
     ):
         raise Forbidden(f"{caller} has no word in how requests of flow {hop.flow!r} end ({hop.kind})")
 

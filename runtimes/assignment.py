@@ -113,6 +113,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         plans = {a.plan: a for a in (self, *(f.assignment for f in self.fallbacks if f.assignment is not None))}
         return tuple(plans.values())
 
+    def share(self, plan: str) -> Assignment | None:
+        """Give the one of `every` that is for a plan; None if none is."""
+        return self if plan == self.plan else next((share for share in self.every() if share.plan == plan), None)
+
     def blobs(self) -> dict[str, int]:
         """Give the SHA-256 and size in bytes of every model file that it needs, fallbacks included."""
         return {segment.blob: segment.blob_bytes for each in self.every() for segment in each.segments}

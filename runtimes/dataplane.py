@@ -11,7 +11,7 @@ from runtimes.access import require_client, require_route
 from runtimes.answered import Answered, digest
 from runtimes.convert import contents_of, decode, lay_out_result, of_raw, require_all
 from runtimes.errors import AgentError, BadRequest, DeadlineExceeded, Failed, UnknownName, WrongState
-from runtimes.hop import is_hop, read_hop
+from runtimes.hop import LONGEST_S, is_hop, read_hop
 from runtimes.loaded import Asked
 from runtimes.protos import open_inference_grpc_pb2
 from runtimes.wire import Packed, ReplyForm, read_head, write_reply
@@ -36,7 +36,6 @@ _DEFAULT_DEADLINE_S = 60.0
 _WAY_BACK = 0.1
 _WAY_BACK_AT_MOST_S = 0.05
 _DEADLINE = "placer.deadline_s"
-_LONGEST_S = 86400.0
 _LONGEST_ID = 256
 # Heads of requests remembered for each plan, and the longest one that is: a site's clients are few and alike.
 _HEADS = 256
@@ -258,13 +257,15 @@ class DataPlane:
         self, message: Any, raw: Sequence[Buffer], caller: Identity | None, parent: TraceContext | None
     ) -> None:
         hop = read_hop(message)
+        # Before anything is done for it: a fallback that is not loaded would be.
+        carried = [*(tensor.name for tensor in message.inputs), *hop.tensors_not_taken]
+        require_route(caller, hop, self._epochs.share(hop.plan, hop.epoch), carried)
         loaded = self._epochs.loaded(hop.plan, hop.epoch)
         if hop.to != loaded.device or hop.flow not in loaded.flows:
             raise WrongState(
                 f"a hop of flow {hop.flow!r} for device {hop.to!r} came to {loaded.device!r}; "
                 "the sender's addresses or plan are not this site's"
             )
-        require_route(caller, hop, loaded, [*(tensor.name for tensor in message.inputs), *hop.tensors_not_taken])
         specs = loaded.specs(hop.flow)
         arrays = decode(message.inputs, raw, specs)
         if unknown := [name for name in hop.tensors_not_taken if name not in specs]:
@@ -300,10 +301,10 @@ def _limit_s(message: Any) -> float | None:
 def _deadline_s(limit_s: float | None, model: FlowSpec | SegmentSpec, time_left_s: float | None) -> float:
     if time_left_s is None:
         if limit_s is not None:
-            return min(limit_s, _LONGEST_S)
+            return min(limit_s, LONGEST_S)
         planned_s: float | None = getattr(model, "deadline_s", None)
         return _DEFAULT_DEADLINE_S if planned_s is None else planned_s
     if time_left_s <= 0:
         raise DeadlineExceeded("the request came after its deadline")
     left_s = time_left_s - min(_WAY_BACK_AT_MOST_S, _WAY_BACK * time_left_s)
-    return min(left_s, _LONGEST_S if limit_s is None else limit_s, _LONGEST_S)
+    return min(left_s, LONGEST_S if limit_s is None else limit_s, LONGEST_S)

@@ -245,6 +245,11 @@ class Epochs:
             )
         return found
 
+    def share(self, plan: str, epoch: int) -> Assignment | None:
+        """Give this device's share of a plan or a fallback that is held, loaded or not; None if it is not held."""
+        main = self._plans.of(epoch)
+        return None if main is None else main.assignment.share(plan)
+
     def of_epoch(self, epoch: int) -> LoadedPlan | None:
         """Give the plan loaded under an epoch."""
         return self._plans.of(epoch)

@@ -18,6 +18,9 @@ from runtimes.version import software_version
 PROTOCOL = 1
 """The highest `Hop.protocol` that is understood here."""
 
+LONGEST_S = 86400.0
+"""The longest that a request may take."""
+
 # One parameter in JSON: a parameter for each field takes ten times as long to write and read.
 _HOP = "placer.hop"
 
@@ -82,7 +85,9 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     protocol: int = 1
 
     def __post_init__(self) -> None:
-        """Check the figure; a wrong one raises ``ValueError``, which msgspec gives its path."""
+        """Check the figures; a wrong one raises ``ValueError``, which msgspec gives its path."""
+        if self.deadline_s > LONGEST_S:
+            raise ValueError(f"deadline_s is {self.deadline_s}; it is at most {LONGEST_S:g}")
         if self.turn < 0:
             raise ValueError(f"turn is {self.turn}; it counts from 0")
         if self.joules is not None and not 0 <= self.joules < math.inf:

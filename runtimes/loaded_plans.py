@@ -68,7 +68,7 @@ class LoadedPlans:
         if main is None or main.assignment.plan == plan:
             return main
         found = self._fallbacks.get((epoch, plan))
-        share = next((a for a in main.assignment.every() if a.plan == plan), None)
+        share = main.assignment.share(plan)
         if found is not None or share is None:
             return found
         with self._lock:

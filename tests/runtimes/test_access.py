@@ -23,7 +23,7 @@ from runtimes.hop import Hop, write_hop
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import AGENT_SERVICE, INFERENCE_SERVICE, Stub
 from runtimes.tls import CredentialFiles, Credentials
-from tests.runtimes.plans import BRANCHING, Step, plan, sample, tensor
+from tests.runtimes.plans import BRANCHING, Step, plan, sample, tensor, with_fallbacks
 from tests.runtimes.site_certs import DEVICES, ask
 
 
@@ -142,6 +142,29 @@ def test_hops_follow_the_plans_routes(secure_agents, planned, plant, camera, cli
     for credentials, message, tensors, why in refused:
         with pytest.raises(Forbidden, match=why):
             send(secure_agents, credentials, message, tensors)
+
+
+def test_no_fallback_is_loaded_for_who_may_not_ask_for_it(secure_agents, plant, deployer, client, device):
+    epoch = next_epoch(secure_agents.addresses, deployer)
+    main, other = (
+        plan([Step(name="flow/0", device=place, op="Neg", inputs=("x",), outputs=("y",))], name=name, **ends)
+        for ends in [{"outputs": ("y",), "source": "camera", "sink": "camera", "epoch": epoch}]
+        for place, name in (("box", "main"), ("cloud", "cold"))
+    )
+    backed = with_fallbacks(main, {("box",): other}, warm=False)
+    deploy(backed, secure_agents.addresses, credentials=deployer)
+    to_cloud = hop(other, after="", to="cloud")
+    for credentials, message in (
+        (client, to_cloud),
+        (device, msgspec.structs.replace(to_cloud, sender="stray")),
+        (own(plant, "camera"), msgspec.structs.replace(to_cloud, after="flow/0")),
+        (own(plant, "camera"), msgspec.structs.replace(to_cloud, flow="other")),
+    ):
+        with pytest.raises(Forbidden):
+            send(secure_agents, credentials, message, ("x",))
+    assert "cold" not in secure_agents.log("cloud")
+    send(secure_agents, own(plant, "camera"), to_cloud, ("x",))
+    assert "fallback cold" in secure_agents.log("cloud")
 
 
 def test_who_carries_one_flow_has_no_word_in_requests_of_another(secure_agents, plant, deployer, client, camera):

@@ -263,3 +263,5 @@ def test_manifests_count_from_one():
         msgspec.structs.replace(fused(1).assignments["cloud"].segments[0], every=-1)
     with pytest.raises(ValueError, match="turn is -1; it counts from 0"):
         hop(fused(1), turn=-1)
+    with pytest.raises(ValueError, match=r"deadline_s is 90000\.0; it is at most 86400"):
+        hop(fused(1), deadline_s=90000.0)
