@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,9 +13,11 @@ from placer.costs import busy
 from placer.counted import counted, device_figures, link_figures
 from placer.ends import sink_ops, source_ops
 from placer.errors import ProblemError, below
+from placer.models.flow_graph import lookup_op, whole_op
 from placer.origins import joule_origins
 from placer.privacy import apply_rules
 from placer.problem import Device, Flow, Limits, Link, Op, Option, Problem, Tensor
+from placer.whole_stage import after_lookup, lookup_table, readers, stage_ops, stands_for
 from profiles import ProfileError, idle_w, segment_j, transfer_cost, wait_w
 
 if TYPE_CHECKING:
@@ -85,12 +88,18 @@ def build(
         message names the device or link.
     """
     _check_boundaries(site)
-    flows, meanings, privacy = [], {}, {}
+    flows, meanings, privacy, tables = [], {}, {}, {}
     for flow in site.flows:
         graph = graphs[flow.name]
         with below(site.field_of(flow), "."):
             privacy[flow.name] = apply_rules(site, flow, graph)
-        flows.append(_flow(site, flow, graph, costs[flow.name], privacy[flow.name]))
+        tables[flow.name] = {**costs[flow.name], **_lookups(site, flow, graph, costs[flow.name])}
+        flows.append(_flow(site, flow, graph, tables[flow.name], privacy[flow.name]))
+        for stage in graph.caches:
+            group = (lookup_op(stage), whole_op(stage))
+            meanings[rules.colocated(flow.name, group)] = (
+                f"cache of stage {stage!r} in flow {flow.name!r}: it runs where its results are kept"
+            )
         if flow.deadline_s is not None:
             meanings[rules.deadline_after_pauses(flow.name)] = f"{rules.deadline(flow.name)} after pauses"
         for device, words in privacy[flow.name].reasons.items():
@@ -116,7 +125,7 @@ def build(
         ),
         meanings=meanings,
         pue={d.name: d.pue for d in site.devices if d.pue > 1},
-        origins=joule_origins(site, costs),
+        origins=joule_origins(site, tables),
         privacy=privacy,
         threads={
             device.name: counts
@@ -216,13 +225,20 @@ def _link(site: Site, link: profiles.Link, gap_s: float) -> Link:
 
 
 def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str, CostTable], privacy: Privacy) -> Flow:
+    stood_for = stands_for(graph)
     options = {
-        **_model_options(graph, tables, privacy),
+        **_model_options(graph, tables, privacy, stood_for),
         **{name: _condition_options(site, graph, tables, c) for name, c in graph.conditions.items()},
     }
     with below(site.field_of(flow), "."):
         (sources, ops), (sinks, last) = source_ops(flow, graph), sink_ops(flow, graph)
+    for stage in graph.caches:
+        barred = privacy.weights_barred.get(stage, ())
+        table, lookups = tables[stage], tables[lookup_op(stage)]
+        ops += stage_ops(graph, stage, table, lookups, barred, partial(_mode, graph, stage))
     for op in graph.ops:
+        if op.name in stood_for:
+            continue
         ops.append(
             Op(
                 name=op.name,
@@ -234,29 +250,55 @@ def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str
             )
         )
     ops += last
-    tensors = []
+    tensors = [after_lookup(stage) for stage in graph.caches]
     for name, tensor in graph.tensors.items():
         producer = graph.producer(name)
-        consumers = [op.name for op in graph.consumers(name)] + ([sinks[name]] if name in sinks else [])
+        made_by = sources[name] if producer is None else producer.name
+        consumers = readers(graph, name) + ([sinks[name]] if name in sinks else [])
+        if made_by in stood_for:
+            made_by = whole_op(stood_for[made_by])
+            if not consumers and not privacy.barred[name]:
+                continue
         # Also what nobody reads: who makes it, or brings it in, holds it.
         tensors.append(
             Tensor(
                 name=name,
                 bytes=tensor.bytes,
-                producer=sources[name] if producer is None else producer.name,
+                producer=made_by,
                 consumers=tuple(consumers),
                 not_on=privacy.barred[name],
             )
         )
     return Flow(
-        name=flow.name, rate_hz=flow.rate_hz, deadline_s=flow.deadline_s, ops=tuple(ops), tensors=tuple(tensors)
+        name=flow.name,
+        rate_hz=flow.rate_hz,
+        deadline_s=flow.deadline_s,
+        ops=tuple(ops),
+        tensors=tuple(tensors),
+        colocate=tuple((lookup_op(stage), whole_op(stage)) for stage in graph.caches),
     )
 
 
-def _model_options(graph: FlowGraph, tables: Mapping[str, CostTable], privacy: Privacy) -> dict[str, list[Option]]:
-    weights = {op.name: op.weights_bytes > 0 for op in graph.ops}
+def _lookups(
+    site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str, CostTable]
+) -> dict[str, CostTable]:  # fmt: skip
+    """Give the costs of looking for kept results, by the op that does."""
+    found = {}
+    for index, stage in enumerate(flow.stages):
+        if stage.cache is not None:
+            with below(f"{site.field_of(flow)}.stages[{index}].cache"):
+                found[lookup_op(stage.name)] = lookup_table(graph, stage.name, tables[stage.name], site.devices)
+    return found
+
+
+def _model_options(
+    graph: FlowGraph, tables: Mapping[str, CostTable], privacy: Privacy, stood_for: Collection[str]
+) -> dict[str, list[Option]]:
+    weights = {op.name: op.weights_bytes > 0 for op in graph.ops if op.name not in stood_for}
     options: dict[str, list[Option]] = {name: [] for name in weights if name not in graph.conditions}
     for stage, table in tables.items():
+        if stage not in graph.stages or stage in graph.caches:
+            continue
         barred = privacy.weights_barred.get(stage, ())
         for (op, device, mode), cost in table.rows.items():
             name = f"{stage}/{op}"

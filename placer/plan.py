@@ -1,6 +1,6 @@
 """The plan: what runs where, what it costs and how far it is proven; frozen, and a file of its own.
 
-Every number in a plan was computed by `evaluate`. Format `placer.plan/1.3`, documented in docs/plan-format.md.
+Every number in a plan was computed by `evaluate`. Format `placer.plan/1.4`, documented in docs/plan-format.md.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import msgspec
 
 from placer.errors import ProblemError
 from placer.problem import Problem
-from profiles import When  # noqa: TC001  (msgspec reads the annotation at run time)
+from profiles import Cache, When  # noqa: TC001  (msgspec reads the annotation at run time)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from placer.why.explain import Explanation
 
-FORMAT = "placer.plan/1.3"
+FORMAT = "placer.plan/1.4"
 _READABLE = re.compile(r"placer\.plan/1\.\d+")
 
 Kind = Literal["compute", "segment", "transfer", "conversion", "wait", "idle", "facility"]
@@ -132,7 +132,7 @@ class Baseline(_Part, frozen=True, kw_only=True):
 
 
 class Model(_Part, frozen=True, kw_only=True):
-    """The model file of a flow's stage, by content; `inputs`, `reads`, `when` and `every` as the site's stage has them.
+    """The model file of a flow's stage, by content; `inputs`, `reads`, `when`, `every`, `cache` as the site has them.
 
     `outputs` are those that the site's flow names; empty for all of a flow where it names none.
     """
@@ -145,6 +145,7 @@ class Model(_Part, frozen=True, kw_only=True):
     reads: dict[str, str] = {}
     when: When | None = None
     every: int = 1
+    cache: Cache | None = None
     outputs: tuple[str, ...] = ()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from placer.build import Built, build
 from placer.costs import CostTable, cost_table
 from placer.errors import ProblemError, below
+from placer.models.is_function import why_no_function
 from placer.models.join_stages import check_reads, join_stages, known_shapes
 from placer.objective import UNITS
 from placer.plan import Model
@@ -66,8 +67,8 @@ def read_flow(flow: Flow, directory: Path, *, progress: Callable[[str], None] | 
     Raises
     ------
     ProblemError
-        A model cannot be read, an op that is wanted reads nothing, or the stages do not fit each other; the message
-        begins with the path of the field below the flow.
+        A model cannot be read, an op that is wanted reads nothing, a stage with a cache is no function of its inputs,
+        or the stages do not fit each other; the message begins with the path of the field below the flow.
     """
     graphs: dict[str, ModelGraph] = {}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -86,6 +87,11 @@ def read_flow(flow: Flow, directory: Path, *, progress: Callable[[str], None] | 
     for number, stage in enumerate(flow.stages):
         with below(f"stages[{number}].model"):
             _refuse_unstarted(joined.stages[stage.name])
+        if stage.cache is not None and (why := why_no_function(joined.stages[stage.name])):
+            raise ProblemError(
+                f"stages[{number}].cache: {joined.stages[stage.name].path} gives other results for the same inputs: "
+                f"{why}; leave the cache out"
+            )
     return joined
 
 
@@ -213,6 +219,7 @@ def solve_built(
                 reads=dict(stage.reads),
                 when=stage.when,
                 every=stage.every,
+                cache=stage.cache,
                 outputs=tuple(output for name, output in map(split_origin, flow.outputs) if name == stage.name),
             )
             for flow in site.flows

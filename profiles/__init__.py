@@ -24,13 +24,14 @@ from profiles.label import Declassify, Labels, RegionRule, Zone
 from profiles.limits import Limits, Objective
 from profiles.link import Direction, Ends, Link, LinkProfile, Rate
 from profiles.site import Site, read_site
-from profiles.stage import Stage, When, split_origin
+from profiles.stage import Cache, Stage, When, split_origin
 
 if TYPE_CHECKING:
     from profiles.catalog import Catalog
 
 __all__ = [
     "Boundary",
+    "Cache",
     "Catalog",
     "CatalogError",
     "CostOrigin",

@@ -130,6 +130,8 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Power above idle while the device stays awake for a result. None where no sourced figure exists.
     memory_bytes
         What weights and activations may fill. None where no sourced figure exists.
+    lookup_bytes_per_s
+        Bytes of inputs a second by which a result that was kept is found, or missed. None where it was not measured.
     modes
         Ways it runs ops, at least one.
     benchmarks
@@ -150,6 +152,7 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     idle_w: Figure | None = None
     wait_w: Figure | None = None
     memory_bytes: Figure | None = None
+    lookup_bytes_per_s: Figure | None = None
     modes: tuple[Mode, ...]
     benchmarks: tuple[Benchmark, ...] = ()
     note: str = ""
@@ -158,6 +161,8 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         require_name("device profile", self.id)
         if self.memory_bytes is not None:
             require_positive("memory_bytes", self.memory_bytes.value)
+        if self.lookup_bytes_per_s is not None:
+            require_positive("lookup_bytes_per_s", self.lookup_bytes_per_s.value)
         _check_modes(self.modes, self.idle_w)
         names = [mode.name for mode in self.modes]
         for benchmark in self.benchmarks:
@@ -185,6 +190,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Power above idle while it waits for a result.
     memory_bytes
         Bytes that weights and activations may fill; None for no limit.
+    lookup_bytes_per_s
+        As in `DeviceProfile`; stages with a cache need it.
     always_on
         True if it is on with or without a plan, so that its idle power is nobody's cost.
     max_utilization
@@ -213,6 +220,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     idle_w: Figure
     wait_w: Figure | None
     memory_bytes: float | None
+    lookup_bytes_per_s: Figure | None = None
     always_on: bool
     max_utilization: float = 1.0
     pue: float = 1.0
@@ -224,6 +232,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         require_name("device", self.name)
         if self.memory_bytes is not None:
             require_positive("memory_bytes", self.memory_bytes)
+        if self.lookup_bytes_per_s is not None:
+            require_positive("lookup_bytes_per_s", self.lookup_bytes_per_s.value)
         require_fraction("max_utilization", self.max_utilization)
         if not (math.isfinite(self.pue) and self.pue >= 1):
             raise ProfileError(f"pue is {self.pue!r}: give a finite number of at least 1")

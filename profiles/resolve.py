@@ -98,6 +98,8 @@ def resolve_device(entry: DeviceEntry, catalog: Catalog, zones: Sequence[str], p
     if entry.seconds_like is not None:
         modes = _like(entry, entry.seconds_like, modes, place.at("seconds_like"))
     wait_w = figure_of(entry.wait_w, place.at("wait_w")) or (base.wait_w if base else None)
+    lookup = figure_of(entry.lookup_bytes_per_s, place.at("lookup_bytes_per_s"))
+    lookup = lookup or (base.lookup_bytes_per_s if base else None)
     with place.refusing():
         profile = base or DeviceProfile(
             id=entry.name,
@@ -107,6 +109,7 @@ def resolve_device(entry: DeviceEntry, catalog: Catalog, zones: Sequence[str], p
             idle_w=idle_w,
             wait_w=wait_w,
             memory_bytes=memory_bytes,
+            lookup_bytes_per_s=lookup,
             modes=modes,
         )
         return Device(
@@ -118,6 +121,7 @@ def resolve_device(entry: DeviceEntry, catalog: Catalog, zones: Sequence[str], p
             idle_w=idle_w,
             wait_w=wait_w,
             memory_bytes=None if memory_bytes is None else memory_bytes.value,
+            lookup_bytes_per_s=lookup,
             always_on=entry.always_on,
             max_utilization=entry.max_utilization,
             pue=entry.pue,

@@ -63,6 +63,7 @@ class DeviceEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     idle_w: Number | None = None
     wait_w: Number | None = None
     memory_bytes: Number | None = None
+    lookup_bytes_per_s: Number | None = None
     modes: tuple[ModeEntry, ...] | None = None
     always_on: bool = True
     max_utilization: float = 1.0

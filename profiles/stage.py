@@ -54,6 +54,32 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ProfileError(f"share is {self.share!r}: give a number above 0 and at most 1")
 
 
+class Cache(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Results of a stage, kept in memory: for exactly the same inputs they are taken from there, and not made again.
+
+    Parameters
+    ----------
+    hits
+        Expected fraction of what comes to the stage whose result is there, from 0 on and below 1.
+    memory_bytes
+        What all results together may take; the least recently used go first. A whole number.
+
+    Raises
+    ------
+    ProfileError
+        If one of them is out of its range.
+    """
+
+    hits: float
+    memory_bytes: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hits < 1:
+            raise ProfileError(f"hits is {self.hits!r}: give a number from 0 on and below 1")
+        if not (1 <= self.memory_bytes < 2**63 and self.memory_bytes == int(self.memory_bytes)):
+            raise ProfileError(f"memory_bytes is {self.memory_bytes!r}: give a whole number of bytes, at least 1")
+
+
 class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model of a flow.
 
@@ -73,6 +99,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         The condition on which the stage runs; None if it always does.
     every
         It takes the first of so many requests of its flow, and passes the others over; at least 1.
+    cache
+        What it made of the same inputs before is taken from memory; None if it always runs.
     declassify
         Tensors of the raw model that count as less sensitive than what they are made of.
     weights_label
@@ -85,6 +113,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     reads: Mapping[str, str] = {}
     when: When | None = None
     every: int = 1
+    cache: Cache | None = None
     declassify: tuple[Declassify, ...] = ()
     weights_label: str | None = None
 

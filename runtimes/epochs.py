@@ -313,5 +313,7 @@ class Epochs:
         if self._staged is not None and self._staged.epoch < plan.epoch:
             self._staged = None
         self._lost, self.trouble = None, ""
+        # It stays warm, but what it made of users' data goes.
+        self._plans.forget_results(self._previous)
         self._plans.keep({self._active, self._previous})
         self._collect()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from runtimes.cache import Cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,9 +61,14 @@ class LoadedPlan:
         Its segments' sessions, by name.
     variant
         Plan of the fallback that this is; empty for the plan itself.
+    caches
+        Those that the plan and its fallbacks have by now: equal segments have one.
     """
 
-    def __init__(self, assignment: Assignment, sessions: Mapping[str, Session], *, variant: str) -> None:
+    def __init__(
+        self, assignment: Assignment, sessions: Mapping[str, Session], *, variant: str,
+        caches: Mapping[SegmentSpec, Cache] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self.assignment = assignment
         self.epoch = assignment.epoch
         """The epoch under which this plan is served."""
@@ -68,6 +76,12 @@ class LoadedPlan:
         """The device that this is for."""
         self.sessions = sessions
         self.variant = variant
+        self.caches: dict[str, Cache] = {
+            s.name: caches[s] if s in caches else Cache(s.cache_bytes)
+            for s in assignment.segments
+            if s.cache_bytes is not None
+        }
+        """Results that are kept, by segment; they are of this epoch."""
         self.asked: dict[bytes, Asked] = {}
         """Heads of requests that were checked against this plan, since clients send the same ones again."""
         self.flows: dict[str, FlowSpec] = {flow.name: flow for flow in assignment.flows}

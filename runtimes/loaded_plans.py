@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runtimes.loaded import LoadedPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from runtimes.assignment import Assignment
     from runtimes.session import Session
@@ -106,7 +106,11 @@ class LoadedPlans:
         """Give a plan and its loaded fallbacks under another epoch, with the sessions that they have."""
         sessions = {each.assignment.plan: each.sessions for each in self._under(plan.epoch)}
         main = plan.assignment.at(epoch)
-        return [_loaded(main, share, sessions[share.plan]) for share in main.every() if share.plan in sessions]
+        opened: list[LoadedPlan] = []
+        for share in main.every():
+            if share.plan in sessions:
+                opened.append(_loaded(main, share, sessions[share.plan], opened))
+        return opened
 
     def add(self, opened: Iterable[LoadedPlan]) -> None:
         """Let what was opened be found: a plan before its fallbacks."""
@@ -126,13 +130,19 @@ class LoadedPlans:
             self._fallbacks = {key: plan for key, plan in self._fallbacks.items() if key[0] in epochs}
             self._tell()
 
-    def _open(self, main: Assignment, share: Assignment, others: Iterable[LoadedPlan], deadline: float) -> LoadedPlan:
+    def forget_results(self, epoch: int) -> None:
+        """Drop what the caches under an epoch hold; they keep nothing from now on."""
+        for plan in self._under(epoch):
+            for cache in plan.caches.values():
+                cache.close()
+
+    def _open(self, main: Assignment, share: Assignment, others: Sequence[LoadedPlan], deadline: float) -> LoadedPlan:
         # A segment that is the same in a plan and its fallbacks is loaded once.
         known = {session.spec: session for plan in others for session in plan.sessions.values()}
         for spec in share.segments:
             if spec not in known:
                 known[spec] = self._open_segment(spec, max(0.001, deadline - time.monotonic()))
-        return _loaded(main, share, {spec.name: known[spec] for spec in share.segments})
+        return _loaded(main, share, {spec.name: known[spec] for spec in share.segments}, others)
 
     def _under(self, epoch: int) -> list[LoadedPlan]:
         """Everything loaded under an epoch, the plan first."""
@@ -143,5 +153,8 @@ class LoadedPlans:
         self._changed((*self._plans.values(), *self._fallbacks.values()))
 
 
-def _loaded(main: Assignment, share: Assignment, sessions: Mapping[str, Session]) -> LoadedPlan:
-    return LoadedPlan(share, sessions, variant="" if share.plan == main.plan else share.plan)
+def _loaded(
+    main: Assignment, share: Assignment, sessions: Mapping[str, Session], others: Sequence[LoadedPlan]
+) -> LoadedPlan:
+    caches = {s: plan.caches[s.name] for plan in others for s in plan.assignment.segments if s.name in plan.caches}
+    return LoadedPlan(share, sessions, variant="" if share.plan == main.plan else share.plan, caches=caches)

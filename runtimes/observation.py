@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
+Kind: TypeAlias = Literal["segment", "hit", "hop"]
+
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """One execution of a segment or one hop to another device; never a value of a tensor.
+    """One execution of a segment, one result from its cache or one hop to another device; never a value of a tensor.
 
     Parameters
     ----------
     kind
-        ``"segment"`` for an execution, ``"hop"`` for a message to the next device.
+        ``"segment"`` for an execution, ``"hit"`` for a result that was kept and is not made again, ``"hop"`` for a
+        message to the next device.
     flow, segment, device
         What ran and where; for a hop the segment it follows, ``""`` for the flow's inputs.
     to
@@ -23,11 +26,12 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     request
         The request's id.
     seconds
-        The execution's own time, or the time from sending a hop to its acknowledgement.
+        The execution's own time, without that of looking into a cache before; the time of looking, for a hit; or the
+        time from sending a hop to its acknowledgement.
     padded_s
         ``seconds`` including the padding that stands in for a slower device.
     queue_s
-        Time from inputs complete to the start of the execution; 0 for a hop.
+        Time from inputs complete to the start of the execution, or of looking; 0 for a hop.
     bytes
         Bytes of the tensors read, or carried.
     sequence
@@ -38,7 +42,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Plan of the fallback by which the request was served; empty for the plan itself.
     """
 
-    kind: Literal["segment", "hop"]
+    kind: Kind
     flow: str
     segment: str
     device: str
@@ -73,7 +77,7 @@ class Journal:
         return self._sequence
 
     def add(
-        self, kind: Literal["segment", "hop"], *, flow: str, segment: str, device: str, to: str, request: str,
+        self, kind: Kind, *, flow: str, segment: str, device: str, to: str, request: str,
         seconds: float, padded_s: float, queue_s: float, size_bytes: int, epoch: int, variant: str,
     ) -> None:  # fmt: skip
         """Keep one observation under the next sequence number."""

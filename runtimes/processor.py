@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Executor as Pool
 
+    from runtimes.cache import Cache
     from runtimes.convert import Array
     from runtimes.session import Session
 
@@ -30,11 +31,16 @@ _AGAIN_S = 0.05
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """How one execution went, in seconds: waiting for the device, running, running with its padding."""
+    """How one execution went, in seconds: waiting for the device, running, running with its padding.
+
+    With a cache also looking there, and keeping the result; what was found there was not run.
+    """
 
     queue_s: float
     run_s: float
     padded_s: float
+    lookup_s: float = 0.0
+    found: bool = False
 
 
 class Execution(msgspec.Struct, kw_only=True, eq=False):
@@ -50,6 +56,8 @@ class Execution(msgspec.Struct, kw_only=True, eq=False):
         Its inputs, by name.
     deadline
         Reading of ``time.monotonic`` at which it is worth nothing any more.
+    cache
+        Where its result is looked up first, and kept; None where it is always run.
     wanted
         Says, when its turn has come and later, whether anybody still wants it: work for nobody costs joules too. Not
         given where somebody does.
@@ -67,6 +75,7 @@ class Execution(msgspec.Struct, kw_only=True, eq=False):
     session: Session
     tensors: Mapping[str, Array]
     deadline: float
+    cache: Cache | None = None
     wanted: Callable[[], bool] | None = None
     finish: Callable[[dict[str, Array] | AgentError, Timing | None, bool], None] | None = None
     turn: Once | None = None
@@ -217,7 +226,8 @@ def _is_wanted(execution: Execution) -> bool:
 
 def _begin(execution: Execution) -> None:
     now = time.monotonic()
-    if now < execution.deadline:
+    # What may be in a cache is begun only when it was not found there.
+    if now < execution.deadline and execution.cache is None:
         end = execution.session.begin(execution.tensors, execution.deadline)
         execution.begun = None if end is None else (now, end)
 
@@ -228,17 +238,36 @@ def _run_once(execution: Execution) -> tuple[dict[str, Array] | AgentError, Timi
         return DeadlineExceeded("its turn came after the deadline"), None
     if end is None and not _is_wanted(execution):
         return Failed("its request was given up before its turn"), None
+    queue_s = started - execution.ready_at
     try:
-        outputs = execution.session.run(execution.tensors, execution.deadline) if end is None else end()
+        if execution.cache is None:
+            outputs, run_s, padded_s = _executed(execution, started, end)
+            return outputs, Timing(queue_s=queue_s, run_s=run_s, padded_s=padded_s)
+        key = execution.cache.key(execution.tensors)
+        found = execution.cache.get(key)
+        looked = time.monotonic()
+        if found is not None:
+            return found, Timing(queue_s=queue_s, run_s=0.0, padded_s=0.0, lookup_s=looked - started, found=True)
+        outputs, run_s, padded_s = _executed(execution, looked, None)
+        before = time.monotonic()
+        execution.cache.put(key, outputs)
+        lookup_s = looked - started + time.monotonic() - before
+        return outputs, Timing(queue_s=queue_s, run_s=run_s, padded_s=padded_s, lookup_s=lookup_s)
     except AgentError as error:
         return error, None
     # A fault in an executor must not take the device's only turn with it.
     except Exception as error:
         return Failed(f"{type(error).__name__}: {error}"), None
+
+
+def _executed(
+    execution: Execution, started: float, end: Callable[[], dict[str, Array]] | None
+) -> tuple[dict[str, Array], float, float]:
+    """Give the outputs, the seconds that the execution took since it was started, and those with its padding."""
+    outputs = execution.session.run(execution.tensors, execution.deadline) if end is None else end()
     run_s = time.monotonic() - started
     pad_s = (execution.session.spec.pad_to_s or 0.0) - run_s
     if pad_s > 0:
         # The device counts as busy: that is what a slower one would be.
         time.sleep(pad_s)
-    padded_s = time.monotonic() - started if pad_s > 0 else run_s
-    return outputs, Timing(queue_s=started - execution.ready_at, run_s=run_s, padded_s=padded_s)
+    return outputs, run_s, time.monotonic() - started if pad_s > 0 else run_s

@@ -55,30 +55,39 @@ class Recorder:
         self, loaded: LoadedPlan, spec: SegmentSpec, request: str, inputs: Mapping[str, Array], timing: Timing,
         trace: TraceContext | None,
     ) -> float:  # fmt: skip
-        """Note an execution; returns its joules above idle, NaN where the plan does not tell them."""
+        """Note an execution, or that its result was kept; returns the joules above idle, NaN where nothing tells them.
+
+        Looking into the cache has joules of its own: what executions take is not mixed with it.
+        """
         size = size_bytes(inputs.values())
-        joules = math.nan if spec.power_w is None else spec.power_w * timing.padded_s
+        power_w = math.nan if spec.power_w is None else spec.power_w
+        joules, lookup_j = power_w * timing.padded_s, power_w * timing.lookup_s
         self._journal.add(
-            "segment",
+            "hit" if timing.found else "segment",
             flow=spec.flow,
             segment=spec.name,
             device=loaded.device,
             to="",
             request=request,
-            seconds=timing.run_s,
-            padded_s=timing.padded_s,
+            seconds=timing.lookup_s if timing.found else timing.run_s,
+            padded_s=timing.lookup_s if timing.found else timing.padded_s,
             queue_s=timing.queue_s,
             size_bytes=size,
             epoch=loaded.epoch,
             variant=loaded.variant,
         )
-        self._metrics.executed(
-            spec.flow, spec.name, seconds=timing.padded_s, queue_s=timing.queue_s, size_bytes=size, joules=joules
-        )
+        if not timing.found:
+            self._metrics.executed(
+                spec.flow, spec.name, seconds=timing.padded_s, queue_s=timing.queue_s, size_bytes=size, joules=joules
+            )
+        if timing.lookup_s > 0:
+            self._metrics.looked_up(spec.flow, spec.name, found=timing.found, seconds=timing.lookup_s, joules=lookup_j)
+        seconds, total_j = timing.padded_s + timing.lookup_s, joules + lookup_j
         if trace is not None:
-            facts = {"placer.queue_s": timing.queue_s, "placer.bytes": size} | _joules(joules)
-            self._span(f"run {spec.name}", trace.child(), trace, timing.padded_s, loaded, request, facts)
-        return joules
+            facts = {"placer.queue_s": timing.queue_s, "placer.bytes": size} | _joules(total_j)
+            what = f"{'find' if timing.found else 'run'} {spec.name}"
+            self._span(what, trace.child(), trace, seconds, loaded, request, facts)
+        return total_j
 
     def sent(
         self, run: Run, route: Route, seconds: float, size: int, span: TraceContext | None, error: AgentError | None

@@ -188,6 +188,7 @@ class Relay:
                     session=r.session,
                     tensors=r.tensors,
                     deadline=run.deadline,
+                    cache=run.loaded.caches.get(r.session.spec.name),
                     wanted=lambda: not run.closed,
                     finish=functools.partial(self._finished, run, r.session, r.tensors),
                 )
@@ -212,7 +213,7 @@ class Relay:
             return
         seconds, joules = 0.0, math.nan
         if timing is not None:
-            seconds = timing.padded_s
+            seconds = timing.padded_s + timing.lookup_s
             joules = self._recorder.executed(run.loaded, session.spec, run.request, inputs, timing, run.trace)
         run.segment_finished(seconds, joules)
         if run.closed:

@@ -88,6 +88,9 @@ class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Watts above idle while it executes, as planned; None where the plan does not tell them.
     every
         It takes the first of so many requests and passes the others over.
+    cache_bytes
+        What it made of the same inputs before is kept within so many bytes, and taken from there instead of being made
+        again; None where every request is executed.
     """
 
     name: str
@@ -101,6 +104,7 @@ class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pad_to_s: float | None = None
     power_w: float | None = None
     every: int = 1
+    cache_bytes: int | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -120,6 +124,13 @@ class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 raise ValueError(f"segment {self.name!r} has no {what}")
             check_unique(f"{what} of segment {self.name!r}", (t.name for t in tensors))
             check_unique(f"{what}' ports of segment {self.name!r}", (t.port for t in tensors))
+        if self.cache_bytes is not None:
+            if not 1 <= self.cache_bytes < 2**63:
+                raise ValueError(f"cache_bytes is {self.cache_bytes}; it is from 1 to 2**63 - 1, or left out")
+            if strings := [t.name for t in (*self.inputs, *self.outputs) if t.dtype == "BYTES"]:
+                raise ValueError(
+                    f"segment {self.name!r} has cache_bytes and tensor {strings[0]!r} of BYTES, which is not kept"
+                )
 
 
 class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

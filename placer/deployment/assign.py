@@ -14,6 +14,7 @@ from placer.deployment.messages import released_by
 from placer.ends import SINK, SOURCE, sink_devices, source_devices
 from placer.errors import ProblemError, below
 from placer.models.cut import cut
+from placer.models.flow_graph import whole_op
 from placer.planning import read_flow
 from profiles import Flow, Stage
 from runtimes.assignment import Assignment
@@ -94,6 +95,7 @@ def assign(plan: Plan, graphs: Mapping[str, FlowGraph], *, epoch: int = 1, threa
                     threads=_threads(plan, segment, threads),
                     power_w=power_w[segment.name],
                     every=graph.every[stage],
+                    cache_bytes=int(graph.caches[stage].memory_bytes) if stage in graph.caches else None,
                 )
             )
             largest_bytes = max(largest_bytes, _size(part.inputs), _size(part.outputs))
@@ -139,7 +141,8 @@ def _threads(plan: Plan, segment: Segment, otherwise: int) -> int:
 def _load(plan: Plan, flow: str) -> FlowGraph:
     models = [model for model in plan.models if model.flow == flow]
     stages = tuple(
-        Stage(name=m.stage, model=m.path, inputs=m.inputs, reads=m.reads, when=m.when, every=m.every) for m in models
+        Stage(name=m.stage, model=m.path, inputs=m.inputs, reads=m.reads, when=m.when, every=m.every, cache=m.cache)
+        for m in models
     )
     wanted = plan.flow(flow)
     written = Flow(
@@ -165,13 +168,19 @@ def _load(plan: Plan, flow: str) -> FlowGraph:
 
 
 def _parts(flow: FlowPlan, graph: FlowGraph) -> list[tuple[Segment, str, Part]]:
-    """Cut each stage's model into its segments, in the plan's order; a segment of conditions alone has no part."""
+    """Cut each stage's model into its segments, in the plan's order.
+
+    A segment of conditions alone has no part, nor one that only looks for kept results: who has the stage does that.
+    """
     found: dict[str, tuple[str, Part]] = {}
     for stage, model in graph.stages.items():
         held: dict[str, list[str]] = {}
         for segment in flow.segments:
             for op in segment.ops:
-                if graph.stage_of[op] == stage and op not in graph.conditions:
+                if stage in graph.caches:
+                    if op == whole_op(stage):
+                        held[segment.name] = [op.name for op in model.ops]
+                elif graph.stage_of[op] == stage and op not in graph.conditions:
                     held.setdefault(segment.name, []).append(graph.op_in_model(op))
         parts = cut(model, list(held.values()))
         found.update((name, (stage, part)) for name, part in zip(held, parts, strict=True))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from placer.deployment.messages import conditions_of, released_by
+from placer.deployment.messages import conditions_of, lookups_of, lookups_s, released_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +24,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     kind, name, where
-        A segment on a device, a hop over "a -> b", or the flow as its client sees it.
+        A segment on a device, a result of it that was found there and not made again (a hit), a hop over "a -> b", or
+        the flow as its client sees it.
     planned_s
         What the plan says, of the devices and links that the profiles describe; None for requests that a condition
-        ended on the way, which the plan has no time for.
+        ended on the way, or for which a kept result was found, which the plan has no time for.
     predicted_s
         What the parts measured alone say, of the machines the agents run on; None where not rehearsed.
     measured_s, measured_p90_s
@@ -38,7 +39,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         How many requests were measured.
     """
 
-    kind: Literal["segment", "hop", "flow"]
+    kind: Literal["segment", "hit", "hop", "flow"]
     name: str
     where: str
     planned_s: float | None
@@ -64,8 +65,8 @@ def compare(plan: Plan, flow: str, measured: Measured, rehearsal: Rehearsal | No
     Returns
     -------
     tuple of Row
-        Segments and hops in the order of the plan, the flow last: of requests that went all the way, and of those
-        that a condition ended before.
+        Segments, what was found of their results, and hops in the order of the plan, the flow last: of requests for
+        which all was executed, and of those that a condition ended before or for which a kept result was found.
     """
     flow_plan = plan.flow(flow)
     seconds: defaultdict[tuple[str, str, str, str], list[float]] = defaultdict(list)
@@ -77,14 +78,18 @@ def compare(plan: Plan, flow: str, measured: Measured, rehearsal: Rehearsal | No
         key = (o.kind, o.segment, o.device, o.to)
         seconds[key].append(o.padded_s)
         size[key] = o.bytes
-    rows = []
+    rows, lookups, looks_s = [], lookups_of(plan, flow), lookups_s(plan, flow)
     for segment in flow_plan.segments:
         key = ("segment", segment.name, segment.device, "")
         if seconds[key]:
             predicted_s = rehearsal.segment_s.get(segment.name) if rehearsal else None
-            rows.append(
-                _row("segment", segment.name, segment.device, segment.seconds, predicted_s, seconds[key], size[key])
-            )
+            # The look is beside the execution, and may be a segment of its own, in another mode of the device.
+            planned_s = segment.seconds - (0.0 if lookups.isdisjoint(segment.ops) else looks_s[segment.name])
+            rows.append(_row("segment", segment.name, segment.device, planned_s, predicted_s, seconds[key], size[key]))
+        key = ("hit", *key[1:])
+        if seconds[key]:
+            looked_s = looks_s.get(segment.name)
+            rows.append(_row("hit", segment.name, segment.device, looked_s, None, seconds[key], size[key]))
     for (after, source, target), planned_s in _hops(plan, flow).items():
         key = ("hop", after, source, target)
         if seconds[key]:
@@ -102,11 +107,14 @@ def compare(plan: Plan, flow: str, measured: Measured, rehearsal: Rehearsal | No
 
 
 def _by_way(plan: Plan, flow: str, measured: Measured) -> tuple[list[float], list[float]]:
-    """Part the latencies of requests that went all the way from those that ended before, by a condition or sampling."""
-    conditions = conditions_of(plan, flow)
-    if not conditions and all(model.every == 1 for model in plan.models if model.flow == flow):
+    """Part the latencies of requests for which all was executed from those of others.
+
+    A condition or sampling ended those before, or a kept result was found.
+    """
+    alone = conditions_of(plan, flow) | lookups_of(plan, flow)
+    if not alone and all(model.every == 1 for model in plan.models if model.flow == flow):
         return [p.latency_s for p in measured.passages], []
-    sessions = {s.name for s in plan.flow(flow).segments if not conditions.issuperset(s.ops)}
+    sessions = {s.name for s in plan.flow(flow).segments if not alone.issuperset(s.ops)}
     ran: defaultdict[str, set[str]] = defaultdict(set)
     for o in measured.observations:
         if o.kind == "segment":
@@ -126,7 +134,7 @@ def _hops(plan: Plan, flow: str) -> Mapping[tuple[str, str, str], float]:
 
 
 def _row(
-    kind: Literal["segment", "hop", "flow"],
+    kind: Literal["segment", "hit", "hop", "flow"],
     name: str,
     where: str,
     planned_s: float | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from placer.ends import is_source
-from placer.models.flow_graph import condition_op
+from placer.models.flow_graph import condition_op, lookup_op, whole_op
 
 if TYPE_CHECKING:
     from placer.plan import Plan
@@ -43,3 +43,25 @@ def conditions_of(plan: Plan, flow: str) -> frozenset[str]:
         if model.flow == flow and model.when is not None
         for tensor in model.reads
     )
+
+
+def lookups_of(plan: Plan, flow: str) -> frozenset[str]:
+    """Name the ops of a flow that look for kept results; agents do so before they execute anything."""
+    return frozenset(lookup_op(model.stage) for model in plan.models if model.flow == flow and model.cache is not None)
+
+
+def lookups_s(plan: Plan, flow: str) -> dict[str, float]:
+    """Say how long each segment that keeps its results looks for one, by the plan."""
+    planned = plan.flow(flow)
+    (problem_flow,) = (f for f in plan.problem.flows if f.name == flow)
+    segment_of = {op: s.name for s in planned.segments for op in s.ops}
+    return {
+        segment_of[whole_op(stage)]: next(
+            option.seconds
+            for op in problem_flow.ops
+            if op.name == lookup_op(stage)
+            for option in op.options
+            if (option.device, option.mode) == planned.assignment[op.name]
+        )
+        for stage in (model.stage for model in plan.models if model.flow == flow and model.cache is not None)
+    }

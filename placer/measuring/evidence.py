@@ -153,7 +153,8 @@ def of_observations(observations: Iterable[Observation]) -> tuple[Evidence, ...]
         groups[o.kind, o.flow, o.segment, o.device, o.to].append(o)
     found = []
     for (kind, flow, segment, device, to), first_and_others in groups.items():
-        counted = first_and_others[1:]
+        # A result that was found says nothing of what an execution takes.
+        counted = [] if kind == "hit" else first_and_others[1:]
         if counted:
             logs = [log(max(o.padded_s, 1e-9)) for o in counted]
             found.append(
@@ -184,7 +185,7 @@ def _of_emulation(emulation: Emulation) -> list[Evidence]:
 def _of_rows(flow: str, rows: Iterable[Row]) -> list[Evidence]:
     found = []
     for row in rows:
-        if row.kind != "flow":
+        if row.kind == "segment" or row.kind == "hop":
             device, _, to = row.where.partition(_ARROW)
             found.append(
                 Evidence(

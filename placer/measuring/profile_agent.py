@@ -18,6 +18,7 @@ from placer.errors import MeasureError, ProblemError
 from placer.models.cut import cut
 from placer.models.onnx_run import synthetic_inputs
 from runtimes.assignment import Assignment
+from runtimes.cache import kept_bytes
 from runtimes.datatypes import datatype_of
 from runtimes.errors import AgentError, Unreachable
 from runtimes.specs import FlowSpec, SegmentSpec, TensorSpec
@@ -120,6 +121,31 @@ class Staged:
         """
         self._client.infer(_flow(place), self.feeds, _DEADLINE_S, epoch=self.epoch)
 
+    def time_lookups(self, rounds: int) -> list[float]:
+        """Run the first partition, one segment that keeps its results, again and again with the same inputs.
+
+        Returns
+        -------
+        list
+            The seconds in which each run but those that warm up found the result of the first.
+
+        Raises
+        ------
+        MeasureError
+            As `time`.
+        """
+        try:
+            since = self._client.status().last_sequence
+            for _ in range(1 + _WARM_UP_RUNS + rounds):
+                self.run(0)
+            observed = self._client.observations(since)
+        except AgentError as error:
+            raise MeasureError(f"the look for a kept result could not be timed: {error}") from error
+        seconds = [each.seconds for each in observed if each.epoch == self.epoch and each.kind == "hit"]
+        if len(seconds) < _WARM_UP_RUNS + rounds:
+            raise MeasureError("the agent forgot what it observed before it was asked; profile with fewer runs")
+        return seconds[_WARM_UP_RUNS:]
+
     def keep_running(self, place: int, until: float) -> float:
         """Run one partition again and again, once at least; return the seconds in which its parts ran.
 
@@ -153,9 +179,12 @@ class Staged:
 
 @contextmanager
 def staged(
-    client: AgentClient, graph: ModelGraph, units: Sequence[Unit], partitions: Sequence[Partition], threads: int
-) -> Iterator[Staged]:
+    client: AgentClient, graph: ModelGraph, units: Sequence[Unit], partitions: Sequence[Partition], threads: int, *,
+    cached: bool = False,
+) -> Iterator[Staged]:  # fmt: skip
     """Load partitions of a model on an agent, and take them from it again afterwards.
+
+    With ``cached`` each segment keeps its latest result.
 
     Raises
     ------
@@ -165,7 +194,7 @@ def staged(
     try:
         status = client.status()
         epoch = 1 + max((held.epoch for held in status.held), default=0)
-        assignment, blobs = _assignment(graph, units, partitions, threads, status.device, epoch)
+        assignment, blobs = _assignment(graph, units, partitions, threads, status.device, epoch, cached=cached)
         try:
             for sha256 in client.stage(assignment):
                 client.put_blob(blobs[sha256])
@@ -193,8 +222,9 @@ def _forget(client: AgentClient, device: str) -> None:
 
 
 def _assignment(
-    graph: ModelGraph, units: Sequence[Unit], partitions: Sequence[Partition], threads: int, device: str, epoch: int
-) -> tuple[Assignment, dict[str, bytes]]:
+    graph: ModelGraph, units: Sequence[Unit], partitions: Sequence[Partition], threads: int, device: str, epoch: int, *,
+    cached: bool,
+) -> tuple[Assignment, dict[str, bytes]]:  # fmt: skip
     inputs, outputs = _specs(graph.inputs), _specs(graph.outputs)
     flows, segments, blobs = [], [], {}
     for place, partition in enumerate(partitions):
@@ -210,9 +240,10 @@ def _assignment(
                     runtime=graph.format,  # type: ignore[arg-type]
                     blob=part.sha256, blob_bytes=len(part.blob), inputs=_specs(part.inputs),
                     outputs=_specs(part.outputs), threads=threads,
+                    cache_bytes=kept_bytes(len(part.outputs), sum(t.bytes for t in part.outputs)) if cached else None,
                 )
             )  # fmt: skip
-    digest = hashlib.sha256(repr((graph.sha256, partitions, threads)).encode()).hexdigest()
+    digest = hashlib.sha256(repr((graph.sha256, partitions, threads, cached)).encode()).hexdigest()
     assignment = Assignment(
         plan=f"profile {graph.name} {digest[:12]}", epoch=epoch, device=device, flows=tuple(flows),
         segments=tuple(segments), routes=(), peers={}, max_message_bytes=_largest_message_bytes(graph) + _MARGIN_BYTES,

@@ -13,6 +13,7 @@ import numpy as np
 from placer.errors import MeasureError
 from placer.measuring.profile_agent import staged
 from placer.measuring.profile_fit import Segments, TimedModel, fit_kinds, fit_segments, held_out_errors, unseen_errors
+from placer.measuring.profile_lookup import lookup_rate
 from placer.measuring.profile_model import time_model
 from placer.measuring.profile_power import Declared, Windows, power_figure
 from placer.measuring.units import share_out, units_of, whole
@@ -115,6 +116,7 @@ def profile_device(
         if seen is not None:
             powers.setdefault((model.numeric, count), []).append(seen)
     source = f"placer profile, {datetime.datetime.now(tz=datetime.UTC).date()}, {subject.host}"
+    lookup_bytes_per_s = lookup_rate(client, models, journal, runs, source, progress)
     idle_w, wait_w, boundary, active_w = _powers(power, powers, list(timed), source)
     modes = tuple(
         _mode(numeric, count, found, active_w[numeric, count], f"{source}, {count} threads", runs)
@@ -130,6 +132,7 @@ def profile_device(
         memory_bytes=None
         if subject.memory_bytes is None
         else Figure(value=subject.memory_bytes, source=source, origin="measured", note="all of the machine's memory"),
+        lookup_bytes_per_s=lookup_bytes_per_s,
         modes=modes,
         benchmarks=tuple(
             _benchmark(mode, model, measured, mode.active_w, source)

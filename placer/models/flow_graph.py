@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from placer.models.graph import ModelGraph, Op, Tensor
-    from profiles import When
+    from profiles import Cache, When
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,9 @@ class FlowGraph:
         The tensor that an input of a stage's model reads, by stage and input.
     every
         By stage: it takes the first of so many requests.
+    caches
+        By stage, of those that keep their results: they are placed whole. ``stage_of`` and ``share`` also know the two
+        ops that stand for such a stage in a problem, `lookup_op` and `whole_op`.
     """
 
     flow: str
@@ -88,11 +91,12 @@ class FlowGraph:
     conditions: Mapping[str, Condition]
     origins: Mapping[tuple[str, str], str]
     every: Mapping[str, int]
+    caches: Mapping[str, Cache]
     _producer: Mapping[str, Op] = field(init=False, repr=False, compare=False)
     _consumers: Mapping[str, tuple[Op, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("stages", "tensors", "stage_of", "share", "made", "conditions", "origins", "every"):
+        for name in ("stages", "tensors", "stage_of", "share", "made", "conditions", "origins", "every", "caches"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         producer: dict[str, Op] = {}
         consumers: dict[str, list[Op]] = {}
@@ -133,3 +137,13 @@ class FlowGraph:
 def condition_op(stage: str, tensor: str) -> str:
     """Name the op that lets data go on to an input of a stage."""
     return f"when {stage}/{tensor}"
+
+
+def lookup_op(stage: str) -> str:
+    """Name the op that looks for a kept result of a stage; no op of the stage itself is in the problem beside it."""
+    return f"{stage}/lookup"
+
+
+def whole_op(stage: str) -> str:
+    """Name the op that stands for all ops of a stage that keeps its results."""
+    return f"{stage}/all ops"

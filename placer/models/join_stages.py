@@ -7,16 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from placer.errors import ProblemError
-from placer.models.flow_graph import Condition, FlowGraph, condition_op
+from placer.models.flow_graph import Condition, FlowGraph, condition_op, lookup_op, whole_op
 from placer.models.graph import Op, Tensor
 from profiles import split_origin, stage_order
 from profiles.errors import choices
+from runtimes.cache import kept_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from placer.models.graph import ModelGraph
-    from profiles import Flow, Stage, When
+    from profiles import Cache, Flow, Stage, When
 
 
 def join_stages(flow: Flow, graphs: Mapping[str, ModelGraph]) -> FlowGraph:
@@ -149,6 +150,7 @@ class _Joining:
             conditions=self.conditions,
             origins=self.origins,
             every={stage.name: stage.every for stage in self.flow.stages},
+            caches={stage.name: stage.cache for stage in self.flow.stages if stage.cache is not None},
         )
 
     def _where(self, stage: Stage, step: str) -> str:
@@ -160,11 +162,17 @@ class _Joining:
         twice = [origin for i, origin in enumerate(read.values()) if origin in list(read.values())[:i]]
         if twice:
             raise ProblemError(f"{self._where(stage, 'reads')}: {twice[0]!r} is read by two inputs of one model")
-        if stage.every > 1 and (passed := [t.name for t in graph.outputs if t.name in read]):
-            raise ProblemError(
-                f"{self._where(stage, 'every')}: {graph.path} hands its input {passed[0]!r} on as an output unchanged, "
-                "so that others would have it with every request; put an op between"
-            )
+        if passed := [t.name for t in graph.outputs if t.name in read]:
+            handed = f"{graph.path} hands its input {passed[0]!r} on as an output unchanged, "
+            if stage.every > 1:
+                raise ProblemError(
+                    f"{self._where(stage, 'every')}: {handed}so that others would have it with every request; put an "
+                    "op between"
+                )
+            if stage.cache is not None:
+                raise ProblemError(
+                    f"{self._where(stage, 'cache')}: {handed}which is no result that could be kept; put an op between"
+                )
         if stage.when is not None:
             tests = self._tested(stage, stage.when)
             read |= {
@@ -175,9 +183,24 @@ class _Joining:
         self.origins.update({(stage.name, name): origin for name, origin in read.items()})
         for op in graph.ops:
             self._append(stage, self._renamed(stage, op))
+        if stage.cache is not None:
+            self._add_cache(stage, graph, stage.cache)
         for name, tensor in graph.tensors.items():
             if graph.producer(name) is not None:
                 self.tensors[self._name(stage, name)] = replace(tensor, name=self._name(stage, name))
+
+    def _add_cache(self, stage: Stage, graph: ModelGraph, cache: Cache) -> None:
+        """Give the ops that stand for a stage with a cache their shares; what it reads and makes keeps its own."""
+        result_bytes = kept_bytes(len(graph.outputs), sum(tensor.bytes for tensor in graph.outputs))
+        if result_bytes > cache.memory_bytes:
+            raise ProblemError(
+                f"{self._where(stage, 'cache')}.memory_bytes: {cache.memory_bytes:g} hold no single result, which "
+                f"counts {result_bytes}; give more, or leave the cache out"
+            )
+        lookup, whole = lookup_op(stage.name), whole_op(stage.name)
+        self.share[lookup] = max(self.share[f"{stage.name}/{op.name}"] for op in graph.ops)
+        self.share[whole] = self.share[lookup] * (1 - cache.hits)
+        self.stage_of.update({lookup: stage.name, whole: stage.name})
 
     def _name(self, stage: Stage, tensor: str) -> str:
         return self.origins.get((stage.name, tensor), f"{stage.name}/{tensor}")

@@ -15,7 +15,7 @@ from placer.models.onnx_file import bodies
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_RANDOM = frozenset(
+RANDOM = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
 
@@ -141,7 +141,7 @@ def split_nodes(path: str, model: Any) -> OnnxNodes:
 
 
 def _is_random(node: Any) -> bool:
-    return node.op_type in _RANDOM or any(_is_random(inner) for body in bodies(node) for inner in body.node)
+    return node.op_type in RANDOM or any(_is_random(inner) for body in bodies(node) for inner in body.node)
 
 
 def _sorted_nodes(path: str, graph: Any, given: set[str]) -> list[tuple[Any, tuple[str, ...]]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from placer.models.tflite_model import TfliteFile, TfliteOperator, TfliteSubgraph
 
 # Each execution of these gives something else, whatever they read.
-_RANDOM = frozenset({"MULTINOMIAL", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "STABLEHLO_RNG_BIT_GENERATOR"})
+RANDOM = frozenset({"MULTINOMIAL", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "STABLEHLO_RNG_BIT_GENERATOR"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +143,7 @@ def _constants(graph: TfliteSubgraph, makers: Iterable[int]) -> tuple[frozenset[
 
 def _repeats(operator: TfliteOperator) -> bool:
     """Tell whether equal inputs give equal outputs every time, as far as can be known."""
-    return operator.kind not in _RANDOM and not operator.is_custom and operator.state is None and not operator.calls
+    return operator.kind not in RANDOM and not operator.is_custom and operator.state is None and not operator.calls
 
 
 def _joined(

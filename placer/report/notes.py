@@ -62,6 +62,11 @@ def notes(plan: Plan, site: Site | None = None) -> list[str]:
             f"Note: data of {_listed(waiting)} that arise elsewhere than on the flow's source leave when its word is "
             "there that a request began; that word is not in the plan's times and joules."
         )
+    if kept := list(dict.fromkeys(model.flow for model in plan.models if model.cache is not None)):
+        found.append(
+            f"Note: run times and latencies of {_listed(kept)} are of requests of which no result was kept; joules "
+            "count the hits that the site expects."
+        )
     found += _pause_notes(plan)
     used = {name for line in plan.ledger.marginal for name in line.origin.split(", ")}
     if key := "; ".join(f"{name}: {words}" for name, words in _FIGURES.items() if name in used):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from placer.deployment.messages import conditions_of
+from placer.models.flow_graph import whole_op
 from placer.objective import UNITS, per_inference
 
 if TYPE_CHECKING:
@@ -98,15 +99,18 @@ def _segments(plan: Plan) -> Table:
     )
     for flow in plan.flows[:FLOWS_LISTED]:
         share = {op.name: op.share for f in plan.problem.flows if f.name == flow.name for op in f.ops}
+        kept = {whole_op(m.stage): m.cache for m in plan.models if m.flow == flow.name and m.cache is not None}
         for s in sorted(flow.segments, key=lambda s: s.start_s):
             own, taken = set(s.ops), max(share[op] for op in s.ops)
+            seldom = [f"share {taken:.3g}"] if taken < 1 else []
+            seldom += [f"hits {kept[op].hits:.3g}" for op in s.ops if op in kept]
             sent = [t for t in flow.transfers if t.source == s.device and _producer(plan, flow.name, t.tensor) in own]
             table.add_row(
                 flow.name,
                 s.device,
                 _runs(plan, flow.name, s.ops),
                 str(len(s.ops)),
-                amount(s.seconds, "s") + (f"\nshare {taken:.3g}" if taken < 1 else ""),
+                "\n".join([amount(s.seconds, "s"), *seldom]),
                 f"+{amount(s.start_s, 's')}",
                 ", ".join(f"{size(t.bytes)} to {t.target} ({amount(t.seconds, 's')})" for t in sent) or "-",
             )

@@ -10,7 +10,7 @@ from profiles.flow import Flow
 from profiles.label import Declassify, RegionRule
 from profiles.limits import Limits
 from profiles.site_entries import DeviceEntry, FigureEntry, LinkEntry, ModeEntry, SiteFile, ZoneEntry
-from profiles.stage import Stage, When
+from profiles.stage import Cache, Stage, When
 
 DOCS = Path(__file__).parents[2] / "docs"
 FORMAT = (DOCS / "site-format.md").read_text(encoding="utf-8")
@@ -18,7 +18,7 @@ FORMAT = (DOCS / "site-format.md").read_text(encoding="utf-8")
 
 KINDS = (
     SiteFile, Limits, FigureEntry, ZoneEntry, DeviceEntry, ModeEntry, LinkEntry, RegionRule,
-    Flow, Stage, When, Declassify,
+    Flow, Stage, When, Cache, Declassify,
 )  # fmt: skip
 
 

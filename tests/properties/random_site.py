@@ -66,6 +66,7 @@ def random_site(rng: random.Random, graph: ModelGraph) -> Site:
             name=n,
             zone=rng.choice(zones).name,
             wait_w=figure(0.0),
+            lookup_bytes_per_s=figure(1e6),
             modes=(mode(active_w=rng.choice([3.0, 5.0, 20.0])),),
         )
         for n in names

@@ -9,7 +9,7 @@ import msgspec
 
 from placer.models.graph import Tensor
 from placer.models.join_stages import join_stages
-from profiles import Declassify, Stage, When
+from profiles import Cache, Declassify, Stage, When
 from tests.properties.random_site import LABELS, random_costs, random_graph, random_site
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def random_stages(rng: random.Random) -> tuple[Site, dict[str, ModelGraph], Flow
                 reads=reads,
                 when=when,
                 every=rng.choice([1, 1, 2, 4]),
+                cache=_cache(rng, models[name]),
                 declassify=tuple(Declassify(name=f"{name} {t}", tensor=t, to="public") for t in lowered),
                 weights_label=rng.choice([None, None, None, *LABELS]),
             )
@@ -66,6 +67,15 @@ def random_stages(rng: random.Random) -> tuple[Site, dict[str, ModelGraph], Flow
     joined = join_stages(flow, models)
     costs = {name: random_costs(rng, joined.stages[name], site) for name in models}
     return site, models, joined, costs
+
+
+def _cache(rng: random.Random, model: ModelGraph) -> Cache | None:
+    """Draw a cache for a model that makes something of what it reads, and hands nothing of that on as it is."""
+    read = {name for op in model.ops for name in op.inputs}
+    passed = {t.name for t in model.outputs} & {t.name for t in model.inputs}
+    if passed or read.isdisjoint(t.name for t in model.inputs) or rng.random() < 0.6:
+        return None
+    return Cache(hits=rng.choice([0.0, 0.5, 0.9]), memory_bytes=1e6)
 
 
 def with_ends(rng: random.Random, site: Site, flow: Flow, models: Mapping[str, ModelGraph]) -> Flow:

@@ -26,6 +26,7 @@ class Step:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     pad_to_s: float | None = None
+    cache_bytes: int | None = None
 
 
 def operator_model(op: str, inputs: tuple[str, ...], outputs: tuple[str, ...], shape=SHAPE, dtype="FP32") -> bytes:
@@ -119,6 +120,7 @@ def plan(
                     outputs=tuple(tensor(t, shape) for t in s.outputs),
                     threads=1,
                     pad_to_s=s.pad_to_s,
+                    cache_bytes=s.cache_bytes,
                 )
                 for s in steps
                 if s.device == device

@@ -68,9 +68,15 @@ def test_a_profile_with_declared_powers_is_a_profile_that_plans_are_made_of(comm
     assert "Joules are modelled from declared power states: no meter was read." in profile.note
     assert {figure.origin for figure in (profile.idle_w, profile.wait_w, profile.modes[0].active_w)} == {"declared"}
     assert left(tmp_path) == ["box.yaml"]
+    # One input is as large as the other here; slower than a kB/s or faster than memory is nothing of the kind.
+    assert profile.lookup_bytes_per_s is not None
+    assert profile.lookup_bytes_per_s.origin == "measured"
+    assert "3072 bytes of model looked up 15 times" in profile.lookup_bytes_per_s.note
+    assert 1e3 < profile.lookup_bytes_per_s.value < 1e11
 
     (tmp_path / "site.yaml").write_text(SITE)
     device = read_site(tmp_path / "site.yaml").device("box")
+    assert device.lookup_bytes_per_s == profile.lookup_bytes_per_s
     graph = read_model(tmp_path / "model.onnx")
     own = cost_table(graph, [device])
     costs = [own.cost(op.name, "box", "cpu-fp32-1t") for op in graph.ops]
