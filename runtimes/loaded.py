@@ -62,12 +62,12 @@ class LoadedPlan:
     variant
         Plan of the fallback that this is; empty for the plan itself.
     caches
-        Those that the plan and its fallbacks have by now: equal segments have one.
+        Those that the plan and its fallbacks have by now, by `kept_of`: segments that make the same have one.
     """
 
     def __init__(
         self, assignment: Assignment, sessions: Mapping[str, Session], *, variant: str,
-        caches: Mapping[SegmentSpec, Cache] = MappingProxyType({}),
+        caches: Mapping[tuple[object, ...], Cache] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         self.assignment = assignment
         self.epoch = assignment.epoch
@@ -77,7 +77,7 @@ class LoadedPlan:
         self.sessions = sessions
         self.variant = variant
         self.caches: dict[str, Cache] = {
-            s.name: caches[s] if s in caches else Cache(s.cache_bytes)
+            s.name: caches[kept_of(s)] if kept_of(s) in caches else Cache(s.cache_bytes)
             for s in assignment.segments
             if s.cache_bytes is not None
         }
@@ -164,3 +164,8 @@ class LoadedPlan:
         tensors.update((t.name, t) for c in self._conditions[flow.name] for t in (c.tests, c.carries, c.makes))
         tensors.update((t.name, t) for t in (*self._inputs[flow.name], *flow.outputs_at(self.device)))
         return tensors
+
+
+def kept_of(spec: SegmentSpec) -> tuple[object, ...]:
+    """Give what a segment's results depend on, and what may be kept of them: not its name, nor what it costs."""
+    return spec.flow, spec.runtime, spec.blob, spec.inputs, spec.outputs, spec.threads, spec.cache_bytes

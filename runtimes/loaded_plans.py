@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from runtimes.loaded import LoadedPlan
+from runtimes.loaded import LoadedPlan, kept_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -156,5 +156,6 @@ class LoadedPlans:
 def _loaded(
     main: Assignment, share: Assignment, sessions: Mapping[str, Session], others: Sequence[LoadedPlan]
 ) -> LoadedPlan:
-    caches = {s: plan.caches[s.name] for plan in others for s in plan.assignment.segments if s.name in plan.caches}
+    segments = [(plan, s) for plan in others for s in plan.assignment.segments if s.cache_bytes is not None]
+    caches = {kept_of(s): plan.caches[s.name] for plan, s in segments}
     return LoadedPlan(share, sessions, variant="" if share.plan == main.plan else share.plan, caches=caches)

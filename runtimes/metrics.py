@@ -60,13 +60,6 @@ class _Work:
 
 
 @dataclass(slots=True)
-class _Lookups:
-    count: int = 0
-    seconds: float = 0.0
-    joules: float | None = None
-
-
-@dataclass(slots=True)
 class _FlowEnergy:
     joules: float = 0.0
     outcomes: int = 0
@@ -85,7 +78,8 @@ class Metrics:
     def __init__(self, meter: Meter | None = None) -> None:
         self._lock = threading.Lock()
         self._segments: dict[tuple[str, str], _Work] = {}
-        self._lookups: dict[tuple[str, str, str], _Lookups] = {}
+        self._hits: dict[tuple[str, str], _Work] = {}
+        self._misses: dict[tuple[str, str], int] = {}
         self._hops: dict[tuple[str, str, str], _Work] = {}
         self._lost_hops: dict[tuple[str, str, str, str], int] = {}
         self._requests: dict[tuple[str, str], _Seconds] = {}
@@ -96,21 +90,17 @@ class Metrics:
             meter.begin_window()
 
     def executed(
-        self, flow: str, segment: str, *, seconds: float, queue_s: float, size_bytes: int, joules: float
-    ) -> None:
-        """Count one execution; ``joules`` is NaN where the plan does not tell them."""
+        self, flow: str, segment: str, *, seconds: float, queue_s: float, size_bytes: int, joules: float,
+        hit: bool | None = None,
+    ) -> None:  # fmt: skip
+        """Count one execution, or a hit; ``joules`` is NaN where the plan does not tell them."""
         with self._lock:
-            work = self._segments.get((flow, segment)) or self._segments.setdefault((flow, segment), _Work())
-            work.add(seconds, queue_s, size_bytes, joules)
-
-    def looked_up(self, flow: str, segment: str, *, found: bool, seconds: float, joules: float) -> None:
-        """Count one look into a segment's cache; ``joules`` is NaN where the plan does not tell them."""
-        with self._lock:
-            lookups = self._lookups.setdefault((flow, segment, "hit" if found else "miss"), _Lookups())
-            lookups.count += 1
-            lookups.seconds += seconds
-            if not math.isnan(joules):
-                lookups.joules = joules + (lookups.joules or 0.0)
+            of = self._hits if hit else self._segments
+            (of.get((flow, segment)) or of.setdefault((flow, segment), _Work())).add(
+                seconds, queue_s, size_bytes, joules
+            )
+            if hit is False:
+                self._misses[flow, segment] = self._misses.get((flow, segment), 0) + 1
 
     def sent(self, flow: str, after: str, to: str, *, seconds: float, size_bytes: int, joules: float) -> None:
         """Count one acknowledged message."""
@@ -144,7 +134,8 @@ class Metrics:
         """Forget all but these flows: a device that gets plan after plan must not count for ever more names."""
         with self._lock:
             self._segments = {key: work for key, work in self._segments.items() if key[0] in flows}
-            self._lookups = {key: lookups for key, lookups in self._lookups.items() if key[0] in flows}
+            self._hits = {key: work for key, work in self._hits.items() if key[0] in flows}
+            self._misses = {key: count for key, count in self._misses.items() if key[0] in flows}
             self._hops = {key: work for key, work in self._hops.items() if key[0] in flows}
             self._lost_hops = {key: count for key, count in self._lost_hops.items() if key[0] in flows}
             self._energy = {flow: energy for flow, energy in self._energy.items() if flow in flows}
@@ -184,19 +175,11 @@ class Metrics:
             "Time from a segment's inputs complete to its start.",
             [(label, work.queue_s) for label, work in segments.items()],
         )  # fmt: skip
-        lookups = {labels({"flow": f, "segment": s, "outcome": o}): each for (f, s, o), each in self._lookups.items()}
+        hits = {labels({"flow": f, "segment": s}): work for (f, s), work in self._hits.items()}
+        _write_each(page, "placer_hit", "hits: kept results of a segment that were found", hits)
         page.write(
-            "placer_cache_lookups_total", "counter", "Looks into a segment's cache; a miss is executed, a hit is not.",
-            [(label, each.count) for label, each in lookups.items()],
-        )  # fmt: skip
-        page.write(
-            "placer_cache_seconds_total", "counter",
-            "Time of looking into a segment's cache and of keeping results there.",
-            [(label, each.seconds) for label, each in lookups.items()],
-        )  # fmt: skip
-        page.write(
-            "placer_cache_joules_total", "counter", "Joules above idle of that.",
-            [((*label, _MODELLED), each.joules) for label, each in lookups.items() if each.joules is not None],
+            "placer_misses_total", "counter", "Executions of a segment whose result was looked for and not there.",
+            [(labels({"flow": f, "segment": s}), count) for (f, s), count in self._misses.items()],
         )  # fmt: skip
         _write_each(page, "placer_hop", "messages to another device, until their acknowledgement", hops)
         page.write(

@@ -26,8 +26,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     request
         The request's id.
     seconds
-        The execution's own time, without that of looking into a cache before; the time of looking, for a hit; or the
-        time from sending a hop to its acknowledgement.
+        The execution's own time, with that of looking for a kept result where there may be one; for a hit that of
+        looking alone; or the time from sending a hop to its acknowledgement.
     padded_s
         ``seconds`` including the padding that stands in for a slower device.
     queue_s

@@ -33,14 +33,14 @@ _AGAIN_S = 0.05
 class Timing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How one execution went, in seconds: waiting for the device, running, running with its padding.
 
-    With a cache also looking there, and keeping the result; what was found there was not run.
+    Where results are kept, looking for one is part of running, and ``hit`` says whether it was there: then nothing more
+    was run, and nothing padded. It is None where nobody looked.
     """
 
     queue_s: float
     run_s: float
     padded_s: float
-    lookup_s: float = 0.0
-    found: bool = False
+    hit: bool | None = None
 
 
 class Execution(msgspec.Struct, kw_only=True, eq=False):
@@ -238,36 +238,31 @@ def _run_once(execution: Execution) -> tuple[dict[str, Array] | AgentError, Timi
         return DeadlineExceeded("its turn came after the deadline"), None
     if end is None and not _is_wanted(execution):
         return Failed("its request was given up before its turn"), None
-    queue_s = started - execution.ready_at
+    cache, key, found = execution.cache, b"", None
     try:
-        if execution.cache is None:
-            outputs, run_s, padded_s = _executed(execution, started, end)
-            return outputs, Timing(queue_s=queue_s, run_s=run_s, padded_s=padded_s)
-        key = execution.cache.key(execution.tensors)
-        found = execution.cache.get(key)
-        looked = time.monotonic()
+        if cache is not None:
+            key = cache.key(execution.tensors)
+            found = cache.get(key)
         if found is not None:
-            return found, Timing(queue_s=queue_s, run_s=0.0, padded_s=0.0, lookup_s=looked - started, found=True)
-        outputs, run_s, padded_s = _executed(execution, looked, None)
-        before = time.monotonic()
-        execution.cache.put(key, outputs)
-        lookup_s = looked - started + time.monotonic() - before
-        return outputs, Timing(queue_s=queue_s, run_s=run_s, padded_s=padded_s, lookup_s=lookup_s)
+            outputs = found
+        else:
+            outputs = execution.session.run(execution.tensors, execution.deadline) if end is None else end()
+            if cache is not None:
+                cache.put(key, outputs)
     except AgentError as error:
         return error, None
     # A fault in an executor must not take the device's only turn with it.
     except Exception as error:
         return Failed(f"{type(error).__name__}: {error}"), None
-
-
-def _executed(
-    execution: Execution, started: float, end: Callable[[], dict[str, Array]] | None
-) -> tuple[dict[str, Array], float, float]:
-    """Give the outputs, the seconds that the execution took since it was started, and those with its padding."""
-    outputs = execution.session.run(execution.tensors, execution.deadline) if end is None else end()
     run_s = time.monotonic() - started
-    pad_s = (execution.session.spec.pad_to_s or 0.0) - run_s
+    pad_s = 0.0 if found is not None else (execution.session.spec.pad_to_s or 0.0) - run_s
     if pad_s > 0:
         # The device counts as busy: that is what a slower one would be.
         time.sleep(pad_s)
-    return outputs, run_s, time.monotonic() - started if pad_s > 0 else run_s
+    padded_s = time.monotonic() - started if pad_s > 0 else run_s
+    return outputs, Timing(
+        queue_s=started - execution.ready_at,
+        run_s=run_s,
+        padded_s=padded_s,
+        hit=None if cache is None else found is not None,
+    )

@@ -55,39 +55,32 @@ class Recorder:
         self, loaded: LoadedPlan, spec: SegmentSpec, request: str, inputs: Mapping[str, Array], timing: Timing,
         trace: TraceContext | None,
     ) -> float:  # fmt: skip
-        """Note an execution, or that its result was kept; returns the joules above idle, NaN where nothing tells them.
-
-        Looking into the cache has joules of its own: what executions take is not mixed with it.
-        """
+        """Note an execution, or a hit; returns its joules above idle, NaN where the plan does not tell them."""
         size = size_bytes(inputs.values())
-        power_w = math.nan if spec.power_w is None else spec.power_w
-        joules, lookup_j = power_w * timing.padded_s, power_w * timing.lookup_s
+        joules = math.nan if spec.power_w is None else spec.power_w * timing.padded_s
         self._journal.add(
-            "hit" if timing.found else "segment",
+            "hit" if timing.hit else "segment",
             flow=spec.flow,
             segment=spec.name,
             device=loaded.device,
             to="",
             request=request,
-            seconds=timing.lookup_s if timing.found else timing.run_s,
-            padded_s=timing.lookup_s if timing.found else timing.padded_s,
+            seconds=timing.run_s,
+            padded_s=timing.padded_s,
             queue_s=timing.queue_s,
             size_bytes=size,
             epoch=loaded.epoch,
             variant=loaded.variant,
         )
-        if not timing.found:
-            self._metrics.executed(
-                spec.flow, spec.name, seconds=timing.padded_s, queue_s=timing.queue_s, size_bytes=size, joules=joules
-            )
-        if timing.lookup_s > 0:
-            self._metrics.looked_up(spec.flow, spec.name, found=timing.found, seconds=timing.lookup_s, joules=lookup_j)
-        seconds, total_j = timing.padded_s + timing.lookup_s, joules + lookup_j
+        self._metrics.executed(
+            spec.flow, spec.name, seconds=timing.padded_s, queue_s=timing.queue_s, size_bytes=size, joules=joules,
+            hit=timing.hit,
+        )  # fmt: skip
         if trace is not None:
-            facts = {"placer.queue_s": timing.queue_s, "placer.bytes": size} | _joules(total_j)
-            what = f"{'find' if timing.found else 'run'} {spec.name}"
-            self._span(what, trace.child(), trace, seconds, loaded, request, facts)
-        return total_j
+            facts = {"placer.queue_s": timing.queue_s, "placer.bytes": size} | _joules(joules)
+            what = f"{'find' if timing.hit else 'run'} {spec.name}"
+            self._span(what, trace.child(), trace, timing.padded_s, loaded, request, facts)
+        return joules
 
     def sent(
         self, run: Run, route: Route, seconds: float, size: int, span: TraceContext | None, error: AgentError | None

@@ -213,7 +213,7 @@ class Relay:
             return
         seconds, joules = 0.0, math.nan
         if timing is not None:
-            seconds = timing.padded_s + timing.lookup_s
+            seconds = timing.padded_s
             joules = self._recorder.executed(run.loaded, session.spec, run.request, inputs, timing, run.trace)
         run.segment_finished(seconds, joules)
         if run.closed:

@@ -78,14 +78,14 @@ def compare(plan: Plan, flow: str, measured: Measured, rehearsal: Rehearsal | No
         key = (o.kind, o.segment, o.device, o.to)
         seconds[key].append(o.padded_s)
         size[key] = o.bytes
-    rows, lookups, looks_s = [], lookups_of(plan, flow), lookups_s(plan, flow)
+    rows, looks_s = [], lookups_s(plan, flow)
     for segment in flow_plan.segments:
         key = ("segment", segment.name, segment.device, "")
         if seconds[key]:
             predicted_s = rehearsal.segment_s.get(segment.name) if rehearsal else None
-            # The look is beside the execution, and may be a segment of its own, in another mode of the device.
-            planned_s = segment.seconds - (0.0 if lookups.isdisjoint(segment.ops) else looks_s[segment.name])
-            rows.append(_row("segment", segment.name, segment.device, planned_s, predicted_s, seconds[key], size[key]))
+            rows.append(
+                _row("segment", segment.name, segment.device, segment.seconds, predicted_s, seconds[key], size[key])
+            )
         key = ("hit", *key[1:])
         if seconds[key]:
             looked_s = looks_s.get(segment.name)

@@ -14,7 +14,6 @@ from math import exp, hypot, log, log1p, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from placer.connections import path_of
-from placer.deployment.messages import lookups_of
 from placer.errors import ProblemError
 from placer.index import ProblemIndex
 from placer.transfer_time import CALL_S, held_s, wire_bytes
@@ -142,7 +141,7 @@ def calibrate(site: Site, problem: Problem, plan: Plan, evidence: Iterable[Evide
 
 
 def _segment_s(site: Site, problem: Problem, plan: Plan, part: Evidence) -> tuple[str, float]:
-    """Give the site's mode of a measured segment, and the seconds that its figures say of an execution."""
+    """Give the site's mode of a measured segment, and the seconds that its figures say."""
     segment = next((s for s in plan.flow(part.flow).segments if s.name == part.name), None)
     flow = next((f for f in problem.flows if f.name == part.flow), None)
     if segment is None or segment.device != part.device:
@@ -164,8 +163,7 @@ def _segment_s(site: Site, problem: Problem, plan: Plan, part: Evidence) -> tupl
         )
     # The problem starts a segment as the dearest of the device's modes does; what was measured ran in this one.
     mode = _site_mode(site.device(segment.device), segment.mode)
-    lookups = lookups_of(plan, part.flow)
-    return mode.name, mode.segment_s.value + sum(seconds[op] for op in segment.ops if op not in lookups)
+    return mode.name, mode.segment_s.value + sum(seconds[op] for op in segment.ops)
 
 
 def _site_mode(device: Device, mode: str) -> Mode:

@@ -7,9 +7,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import numpy as np
 import pytest
 
+from runtimes.cache import Cache
 from runtimes.errors import DeadlineExceeded, Exhausted, Failed
 from runtimes.processor import Execution, Processor
 from runtimes.session import InProcessSession
@@ -263,3 +265,29 @@ def test_a_full_queue_is_said_to_who_would_wait():
             bench.processor.run(alone(bench, "more"))
         bench.gate.open.set()
         bench.wait(2)
+
+
+def test_what_is_in_the_cache_is_neither_run_nor_begun_nor_padded(bench):
+    cache = Cache(1 << 20)
+    bench.gate.open.set()
+    # Far more than a look takes, far less than the test may.
+    bench.session.spec = msgspec.structs.replace(SPEC, pad_to_s=0.2)
+    for label in ("a", "b", "a", "bug", "bug", "a"):
+        execution = bench.execution((1, 0), label)
+        execution.cache = cache
+        bench.processor.submit([execution], inline=False)
+        bench.wait(1)
+    assert bench.gate.passed == ["a", "b", "bug", "bug"]
+    outcomes = [outcome for outcome, _ in bench.ended]
+    assert [float(outcomes[i]["y"][0, 0]) for i in (0, 2, 5)] == [LABELS.index("a")] * 3
+    # What failed is no result.
+    assert all(isinstance(outcomes[i], Failed) for i in (3, 4))
+    timings = [timing for _, timing in bench.ended if timing is not None]
+    assert [t.hit for t in timings] == [False, False, True, True]
+    assert all(t.padded_s >= 0.2 for t in timings[:2])
+    assert all(0 < t.run_s == t.padded_s for t in timings[2:])
+    # Who brings no cache is executed.
+    bench.processor.submit([bench.execution((1, 0), "a")], inline=False)
+    bench.wait(1)
+    assert bench.ended[-1][1].hit is None
+    assert bench.gate.passed[-1] == "a"
