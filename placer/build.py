@@ -113,7 +113,7 @@ def build(
     ]
     links = []
     for link in site.links:
-        made = _link(site, link, _gap_s(site, link))
+        made = _link(site, link, gap_s(site, link))
         links.append(msgspec.structs.replace(made, **link_figures(site, link, made, totals)))
     return Built(
         problem=Problem(
@@ -191,11 +191,12 @@ def _wait_w(device: profiles.Device) -> float:
         raise ProblemError(str(error)) from None
 
 
-def _gap_s(site: Site, link: profiles.Link) -> float:
-    """Return the mean seconds between requests that keep a link's radios awake.
+def gap_s(site: Site, link: profiles.Link) -> float:
+    """Return the mean seconds between requests that are taken to keep a link's radios awake.
 
-    Only requests of flows that begin or end at a device are sure to use its radio; where both ends have such flows, the
-    quieter end counts. Others may pass too, so tails are charged in full rather than too low.
+    Those of flows that begin or end at its devices; where both ends have such flows, the quieter end counts. Others may
+    pass too, and then tails are charged in full. Where a plan serves a flow without the link, they are charged too low:
+    `placer.report.radio_notes` tells of that.
     """
     rates = [
         sum(f.rate_hz for f in site.flows if end in {*_begins(f), *_ends(f)}) for end in (link.source, link.target)

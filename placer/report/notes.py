@@ -8,6 +8,7 @@ from placer.build import CONDITION_MODE
 from placer.ends import SOURCE, is_endpoint, is_source
 from placer.evaluate import evaluate_flow
 from placer.index import ProblemIndex
+from placer.report.radio_notes import radio_notes
 from placer.report.tables import FLOWS_LISTED, amount
 from placer.transfer_time import CALL_S
 
@@ -48,6 +49,7 @@ def notes(plan: Plan, site: Site | None = None) -> list[str]:
     found = _device_notes(plan)
     if site is not None:
         found += _seconds_notes(plan, site)
+        found += radio_notes(plan, site)
     if len(plan.flows) > 1:
         found.append(
             "Note: latencies are of each flow alone; caps on utilization keep other flows' queues away from it."
