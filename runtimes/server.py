@@ -63,8 +63,8 @@ _STREAMING_METHODS = 5
 # They are started when they are needed.
 _SERVER_THREADS = _CALLS + _STREAMING_METHODS * _STREAMS
 # How many of them are at work, and how long one that does not say that it waits counts as that.
-_AT_WORK = 3
-_PATIENCE_S = 0.01
+AT_WORK = 3
+PATIENCE_S = 0.01
 # Half of them may wait for acknowledgements; the others go on running segments.
 _WORKERS = 8
 _OPEN_RUNS = 1024
@@ -176,7 +176,7 @@ class Agent:
             recorder=recorder,
             waiting_clients=_WAITING_CLIENTS,
         )  # fmt: skip
-        self._crew = Crew(_AT_WORK, _PATIENCE_S)
+        self._crew = Crew(AT_WORK, PATIENCE_S)
         self._server = grpc.server(
             self._crew,
             options=server_options(options.max_message_bytes, CONNECTION_AGE_S if credentials else None),

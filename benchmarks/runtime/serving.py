@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def listen(infer: Callable[[Any, grpc.ServicerContext], Any], *, unread: bool = False) -> grpc.Server:
+def listen(
+    infer: Callable[[Any, grpc.ServicerContext], Any], *, unread: bool = False, threads: Any = None
+) -> grpc.Server:
     """Make a server that answers `ModelInfer` so, and print its address; it is yet to be started.
 
-    Messages are bytes where they are left ``unread``.
+    Messages are bytes where they are left ``unread``; the ``threads`` are gRPC's own if none are given.
     """
     keep_large_blocks()
     handler = grpc.unary_unary_rpc_method_handler(
@@ -30,7 +32,7 @@ def listen(infer: Callable[[Any, grpc.ServicerContext], Any], *, unread: bool = 
         request_deserializer=None if unread else oip.ModelInferRequest.FromString,
         response_serializer=None if unread else oip.ModelInferResponse.SerializeToString,
     )
-    server = grpc.server(ThreadPoolExecutor(16), options=server_options(MAX_MESSAGE_BYTES))
+    server = grpc.server(threads or ThreadPoolExecutor(16), options=server_options(MAX_MESSAGE_BYTES))
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ModelInfer": handler}),)
     )

@@ -129,8 +129,8 @@ def test_threads_of_no_crew_may_step_aside():
 
 def test_a_client_that_waits_for_other_devices_takes_no_place_of_their_messages(tmp_path, monkeypatch):
     # One place, and nobody is taken to wait who does not say so.
-    monkeypatch.setattr(server, "_AT_WORK", 1)
-    monkeypatch.setattr(server, "_PATIENCE_S", NEVER_S)
+    monkeypatch.setattr(server, "AT_WORK", 1)
+    monkeypatch.setattr(server, "PATIENCE_S", NEVER_S)
     agents = {
         device: Agent(Options(device=device, listen="127.0.0.1:0", store=tmp_path / device, threads=1,
                               max_message_bytes=1 << 20, limits=None))
