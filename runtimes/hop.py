@@ -33,7 +33,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     kind
         ``"tensors"`` carries them; ``"begin"`` tells where other data arise that a request began; ``"done"`` tells the
         source that a sink stored its outputs; ``"failed"`` tells it what went wrong, and from the source that the
-        request is given up.
+        request is given up; ``"spent"`` tells the source of joules that no other message has told.
     plan, epoch, flow
         What is being served.
     run
@@ -65,7 +65,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
         What the receiver has to understand at least; 1 for all that stands here.
     """
 
-    kind: Literal["tensors", "begin", "done", "failed"]
+    kind: Literal["tensors", "begin", "done", "failed", "spent"]
     plan: str
     epoch: int
     flow: str

@@ -26,7 +26,7 @@ from runtimes.runs import RunTable
 from runtimes.wire import Packed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from runtimes.convert import Array
     from runtimes.handed_in import HandedIn
@@ -75,7 +75,7 @@ class Relay:
         self._recorder = recorder
         self._results = results
         self._handed_in = handed_in
-        self.runs = RunTable(open_runs, processor.stop_overdue)
+        self.runs = RunTable(open_runs, processor.stop_overdue, self._ended)
 
     def receive(
         self, loaded: LoadedPlan, hop: Hop, arrays: Mapping[str, Array], trace: TraceContext | None = None
@@ -96,30 +96,39 @@ class Relay:
             run = self.runs.get(loaded, flow.name, hop.run)
             if run is None:
                 if loaded.is_source(flow.name):
+                    self._recorder.spent(flow.name, _told(hop), succeeded=False)
                     raise WrongState(f"request {hop.request!r} is no longer open at its source")
                 run = self.runs.open(
                     loaded, flow, key=hop.run, request=hop.request, deadline=time.monotonic() + hop.deadline_s,
                     trace=trace, asked=hop.asked, turn=hop.turn,
                 )  # fmt: skip
-            run.spend(math.nan if hop.joules is None else hop.joules)
+            run.spend(_told(hop))
             if hop.kind == "begin":
                 if not run.closed and (given := self._handed_in.claim(run)) is not None:
                     self.begin(run, given, inline=False)
             else:
                 self.take(run, arrays, inline=False, not_taken=hop.tensors_not_taken)
+            if run.closed:
+                self._tell_rest(run)
             return
-        if hop.kind == "failed" and not loaded.is_source(flow.name):
-            self.runs.give_up(loaded, flow.name, hop.run)
+        if not loaded.is_source(flow.name):
+            if hop.kind == "failed":
+                self.runs.give_up(loaded, flow.name, hop.run)
             return
         waiting = self.runs.get(loaded, flow.name, hop.run)
-        if waiting is not None:
-            waiting.spend(math.nan if hop.joules is None else hop.joules)
-            if hop.lost:
-                self._peers.told(peer_of(loaded, hop.sender), hop.lost)
-            if hop.kind == "done":
-                waiting.reach(hop.sender)
-            else:
-                waiting.fail(error_of_status(hop.status)(hop.reason))
+        if waiting is None:
+            self._recorder.spent(flow.name, _told(hop), succeeded=False)
+            return
+        waiting.spend(_told(hop))
+        if hop.lost:
+            self._peers.told(peer_of(loaded, hop.sender), hop.lost)
+        if hop.kind == "done":
+            waiting.reach(hop.sender)
+        elif hop.kind == "failed":
+            waiting.fail(error_of_status(hop.status)(hop.reason))
+        if waiting.closed:
+            # It was counted meanwhile.
+            self._tell_rest(waiting)
 
     def hand_in(self, flow: FlowSpec, request: str, arrays: Mapping[str, Array]) -> None:
         """Take data of a flow that arise here, whose requests begin elsewhere; they wait for its word, or it for them.
@@ -217,6 +226,7 @@ class Relay:
             joules = self._recorder.executed(run.loaded, session.spec, run.request, inputs, timing, run.trace)
         run.segment_finished(seconds, joules)
         if run.closed:
+            self._tell_rest(run)
             return
         try:
             # Joules go with the first: with tensors, if any go, since who gets none may have told the rest already.
@@ -226,17 +236,23 @@ class Relay:
             last = len(routes) - 1 if patient and not taken.ready else len(routes)
             for route in routes[:last]:
                 self.send(run, route, outcome)
+            # Made before the run may be over here: it tells the joules.
+            sent_last = [self._sending(run, route, outcome) for route in routes[last:]]
             self._follow(run, taken, inline=True)
-            for route in routes[last:]:
-                self.send(run, route, outcome, patient=True)
+            for send in sent_last:
+                send(patient=True)
         except AgentError as error:
             self._fail(run, name, error)
 
-    def send(self, run: Run, route: Route, arrays: Mapping[str, Array], *, patient: bool = False) -> None:
-        """Send a route's tensors on their way; those not among ``arrays``, or not of this request's turn, will not.
+    def send(self, run: Run, route: Route, arrays: Mapping[str, Array]) -> None:
+        """Send a route's tensors on their way, and return at once.
 
-        Returns at once, unless this thread is ``patient``: then it may wait for the acknowledgement.
+        Those not among ``arrays``, or not of this request's turn, will not come, which the message says.
         """
+        self._sending(run, route, arrays)(patient=False)
+
+    def _sending(self, run: Run, route: Route, arrays: Mapping[str, Array]) -> Callable[..., None]:
+        """Make the message that ``send`` sends; what is returned sends it, and may wait for it where it is patient."""
         specs = run.loaded.specs(run.flow.name)
         coming = _coming(run, route, arrays)
         not_taken = "" if len(coming) == len(route.tensors) else "\n".join(n for n in route.tensors if n not in coming)
@@ -257,7 +273,11 @@ class Relay:
                 what = type(error)(f"the hop to device {route.to!r} at {peer.address}: {error}")
                 self._fail(run, route.after, what, lost=route.to if isinstance(error, Unreachable) else "")
 
-        self._peers.send(peer, Packed(message, raw), max(0.001, run.remaining_s), acknowledged, span, patient=patient)
+        def send(*, patient: bool) -> None:
+            left_s = max(0.001, run.remaining_s)
+            self._peers.send(peer, Packed(message, raw), left_s, acknowledged, span, patient=patient)
+
+        return send
 
     def _complete(self, run: Run, result: Mapping[str, Array]) -> None:
         if run.loaded.is_source(run.flow.name):
@@ -272,12 +292,28 @@ class Relay:
 
     def _fail(self, run: Run, segment: str, error: AgentError, *, lost: str = "") -> None:
         what = located(error, run.loaded.device, segment)
-        self.runs.close(run)
         if run.loaded.is_source(run.flow.name):
+            self.runs.close(run)
             run.fail(what)
             return
+        # Made first: it tells the joules too.
         hop = _hop(run, "failed", run.flow.source, segment, status=what.status, reason=str(what), lost=lost)
+        self.runs.close(run)
         self._tell_source(run, hop)
+
+    def _ended(self, run: Run) -> None:
+        # The source counts its own when its client is answered.
+        if not run.loaded.is_source(run.flow.name):
+            self._tell_rest(run)
+
+    def _tell_rest(self, run: Run) -> None:
+        """Have the source count what was spent on a request that is over here, as far as no message has told it."""
+        if not run.owes_joules():
+            return
+        if run.loaded.is_source(run.flow.name):
+            self._recorder.spent(run.flow.name, run.hand_over(), succeeded=False)
+        else:
+            self._tell_source(run, _hop(run, "spent", run.flow.source, ""))
 
     def give_up(self, run: Run) -> None:
         """Tell the other devices that a request has failed, at its source: they hold what they have of it no longer.
@@ -321,6 +357,10 @@ class Relay:
             acknowledged(error, 0.0)
 
 
+def _told(hop: Hop) -> float:
+    return math.nan if hop.joules is None else hop.joules
+
+
 def _note(heard: threading.Event, error: AgentError | None, seconds: float) -> None:
     heard.set()
 
@@ -330,7 +370,7 @@ def _coming(run: Run, route: Route, arrays: Mapping[str, Array]) -> list[str]:
 
 
 def _hop(
-    run: Run, kind: Literal["tensors", "begin", "done", "failed"], to: str, after: str, *, status: str = "",
+    run: Run, kind: Literal["tensors", "begin", "done", "failed", "spent"], to: str, after: str, *, status: str = "",
     reason: str = "", not_taken: str = "", lost: str = "",
 ) -> Hop:  # fmt: skip
     # The source counts its own: what it gave to a device that passes the request over might not come back.

@@ -190,6 +190,10 @@ class Run:
             joules, self._joules = self._joules, 0.0
             return joules
 
+    def owes_joules(self) -> bool:
+        """Say whether there are joules that nobody was told of."""
+        return self._joules > 0
+
     def is_over(self) -> bool:
         """Say whether nothing more is to happen here; a source that is no sink still waits for word."""
         with self._lock:

@@ -30,11 +30,16 @@ class RunTable:
     stop_overdue
         Ends an execution that nobody wants any more or that is past its deadline at the given reading of
         ``time.monotonic``; returns the reading at which to call it again.
+    ended
+        Called with every run when it is over here, for whatever reason.
     """
 
-    def __init__(self, capacity: int, stop_overdue: Callable[[float], float]) -> None:
+    def __init__(
+        self, capacity: int, stop_overdue: Callable[[float], float], ended: Callable[[Run], None]
+    ) -> None:  # fmt: skip
         self._capacity = capacity
         self._stop_overdue = stop_overdue
+        self._ended = ended
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         # By all that a message is checked against: who may say something of one flow has no word in another's requests.
@@ -122,6 +127,7 @@ class RunTable:
             self._runs.pop(_key(run.loaded, run.flow.name, run.key), None)
             if self._draining:
                 self._changed.notify_all()
+        self._ended(run)
 
     def give_up(self, loaded: LoadedPlan, flow: str, key: str) -> None:
         """End a run whose request has failed elsewhere, and open it no more."""
@@ -163,6 +169,7 @@ class RunTable:
                 self._wake_at = min((run.deadline for run in self._runs.values()), default=float("inf"))
             for run in overdue:
                 run.close()
+                self._ended(run)
             self.watch(self._stop_overdue(now))
 
 

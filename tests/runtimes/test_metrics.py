@@ -25,6 +25,7 @@ from runtimes.errors import AgentError, Failed, Unreachable
 from runtimes.local import LocalAgents
 from runtimes.protos import open_inference_grpc_pb2 as oip
 from runtimes.rpc import INFERENCE_SERVICE, Stub
+from runtimes.specs import ConditionSpec
 from tests.runtimes.plans import BRANCHING, Step, branching_result, failing_on_ones, plan, sample, tensor, with_model
 from tests.runtimes.site_certs import SiteCerts
 
@@ -164,6 +165,37 @@ def test_joules_of_requests_that_a_device_passes_over_are_counted_once_too(agent
     ours = [{key: value for key, value in page.items() if "flow=rare" in key} for page in pages]
     spent_j = total(ours, "placer_segment_joules_total", "placer_hop_joules_total")
     assert ours[0]["placer_flow_joules_total{flow=rare,origin=modelled}"] == pytest.approx(spent_j, rel=1e-9)
+
+
+@pytest.mark.parametrize(("join", "epoch"), [("camera", 6), ("cloud", 7)])
+def test_joules_of_what_ends_after_its_request_are_counted_too(agents, join, epoch):
+    flow = f"late {join}"
+    steps = [
+        Step(name="late/0", device="camera", op="Relu", inputs=("x",), outputs=("a",)),
+        Step(name="late/1", device="box", op="Neg", inputs=("a",), outputs=("b",), pad_to_s=0.2),
+        Step(name="late/2", device=join, op="Sub", inputs=("b", "m"), outputs=("y",)),
+    ]
+    gate = ConditionSpec(
+        name="gate", flow=flow, tests=tensor("a"), element=0, at_least=1e6, carries=tensor("a"), makes=tensor("m")
+    )
+    gated = plan(
+        steps, outputs=("y",), source="camera", sink=join, epoch=epoch, flow=flow, conditions=(("camera", gate),)
+    )
+    deploy(with_energy(gated), agents.addresses)
+    with AgentClient(agents.addresses["camera"]) as client, AgentClient(agents.addresses[join]) as sink:
+        reply = client.infer(flow, sample(), deadline_s=10)
+        # It has its result, which is none, while the box is still at work for the join.
+        assert reply.not_taken == ("y",) if join == "camera" else sink.fetch(reply.request_id, flow) == {}
+    deadline = time.monotonic() + 10
+    while True:
+        pages = [{k: v for k, v in scrape(agents, d).items() if f"flow={flow}" in k} for d in DEVICES]
+        spent_j = total(pages, "placer_segment_joules_total", "placer_hop_joules_total")
+        # A message that comes too late is lost, and has cost its joules.
+        spent_j += 0.5 * total(pages, "placer_hops_lost_total")
+        ran = total(pages, "placer_segment_seconds_count")
+        if ran == 2 and math.isclose(total(pages, "placer_flow_joules_total"), spent_j):
+            break
+        assert time.monotonic() < deadline, pages
 
 
 def test_without_figures_there_are_no_joules_rather_than_zero(agents):
