@@ -77,11 +77,12 @@ def read_trace(metadata: Iterable[tuple[str, str | bytes]]) -> TraceContext | No
     """
     parent, state = "", ""
     for key, value in metadata:
+        text = value if isinstance(value, str) else value.decode("ascii", errors="replace")
         if key == _HEADER:
             # Given twice it says nothing.
-            parent = str(value) if not parent else "twice"
+            parent = text if not parent else "twice"
         elif key == _STATE:
-            state = f"{state},{value!s}" if state else str(value)
+            state = f"{state},{text}" if state else text
     if not parent:
         return None
     found = _PARENT.fullmatch(parent)
@@ -93,5 +94,6 @@ def read_trace(metadata: Iterable[tuple[str, str | bytes]]) -> TraceContext | No
         return None
     return TraceContext(
         trace_id=trace_id, span_id=span_id, sampled=bool(int(flags, 16) & _SAMPLED),
-        state=state if len(state) <= _LONGEST_STATE else "",
+        # What gRPC cannot send on would fail the hop.
+        state=state if len(state) <= _LONGEST_STATE and state.isascii() and state.isprintable() else "",
     )  # fmt: skip

@@ -48,6 +48,11 @@ def test_a_long_state_is_dropped_whole():
     assert read_trace([("traceparent", GOOD), ("tracestate", "a=" + "x" * 511)]).state == ""
 
 
+@pytest.mark.parametrize("state", ["a=\x01", "a=\t1", "a=\u00e9", b"a=\xff"])
+def test_a_state_that_cannot_be_sent_on_is_dropped_too(state):
+    assert read_trace([("traceparent", GOOD), ("tracestate", state)]).state == ""
+
+
 def test_what_begins_here_is_valid():
     context = begin_trace()
     assert read_trace(context.metadata()) == context
