@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 # With certificates a connection is made anew after this time, give or take a tenth, so that what a handshake refuses,
 # such as a certificate that has expired since, is refused at most that much later.
 CONNECTION_AGE_S = 3600.0
+# Where calls are open and nothing is heard of their caller, whose network or power may be gone: each holds a thread.
+# It is asked after the first time, and gone after the second, in which an answer comes over the slowest link.
+_CALLER_SILENT_S = 20.0
+_CALLER_GONE_S = 60.0
 # Headroom over the tensors' bytes for names, shapes and parameters.
 MESSAGE_OVERHEAD_BYTES = 65536
 
@@ -58,6 +62,10 @@ def server_options(max_message_bytes: int, connection_age_s: float | None = None
         ("grpc.max_receive_message_length", limit_bytes),
         ("grpc.max_send_message_length", limit_bytes),
         ("grpc.http2.lookahead_bytes", limit_bytes),
+        ("grpc.keepalive_time_ms", round(1000 * _CALLER_SILENT_S)),
+        ("grpc.keepalive_timeout_ms", round(1000 * _CALLER_GONE_S)),
+        ("grpc.http2.ping_timeout_ms", round(1000 * _CALLER_GONE_S)),
+        ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
         ("grpc.http2.max_ping_strikes", 0),
         # Of one connection: its client waits with further calls, where the agent would have to hold or refuse them.
