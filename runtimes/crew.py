@@ -44,7 +44,7 @@ class _Task:
 
 
 class _Idle:
-    """A thread that waits for a task; None ends it."""
+    """A thread that waits for a task; None ends it. It keeps none that is done: calls hold messages of any size."""
 
     __slots__ = ("_held", "_task")
 
@@ -55,7 +55,8 @@ class _Idle:
 
     def wait(self) -> _Task | None:
         self._held.acquire()
-        return self._task
+        task, self._task = self._task, None
+        return task
 
     def wake(self, task: _Task | None) -> None:
         self._task = task
@@ -114,7 +115,9 @@ class Crew:
             if self._idle:
                 self._idle.pop().wake(task)
             else:
-                threading.Thread(target=self._work, args=(task,), name="server", daemon=True).start()
+                idle = _Idle()
+                idle.wake(task)
+                threading.Thread(target=self._work, args=(idle,), name="server", daemon=True).start()
 
     def _next(self) -> _Task | None:
         """Take the next task, if there are one and a place for it; the lock is held."""
@@ -128,21 +131,18 @@ class Crew:
         self._at_work[task] = time.monotonic()
         return task
 
-    def _work(self, task: _Task) -> None:
-        idle = _Idle()
-        following: _Task | None = task
-        while following is not None:
-            following.run()
-            with self._lock:
-                self._at_work.pop(following, None)
-                # Without a change of threads where one is queued.
-                following = self._next()
-                if following is None and not self._stopped:
-                    self._idle.append(idle)
-                elif following is None:
-                    return
-            if following is None:
-                following = idle.wait()
+    def _work(self, idle: _Idle) -> None:
+        while (task := idle.wait()) is not None:
+            while task is not None:
+                task.run()
+                with self._lock:
+                    self._at_work.pop(task, None)
+                    # Without a change of threads where one is queued.
+                    task = self._next()
+                    if task is None and self._stopped:
+                        return
+                    if task is None:
+                        self._idle.append(idle)
 
     def _watch(self) -> None:
         """Take those to wait that have not ended, as long as others are queued behind them."""

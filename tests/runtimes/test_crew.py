@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -106,6 +107,19 @@ def test_a_call_that_fails_takes_no_place_with_it(crew_of):
     failing = [crew.submit(int, "x") for _ in range(3)]
     assert crew.submit(int, "7", base=8).result(TIMEOUT_S) == 7
     assert all(isinstance(future.exception(TIMEOUT_S), ValueError) for future in failing)
+
+
+def test_a_thread_holds_nothing_of_calls_that_it_made(crew_of):
+    crew = crew_of(1)
+    go_on, messages = threading.Event(), [threading.Event(), threading.Event()]
+    of = [weakref.ref(message) for message in messages]
+    # One begins a thread, one wakes it up and one comes behind another.
+    crew.submit(messages[0].set).result(TIMEOUT_S)
+    crew.submit(lambda _: go_on.wait(TIMEOUT_S), messages[1])
+    left = crew.submit(lambda: [message() for message in of])
+    messages.clear()
+    go_on.set()
+    assert left.result(TIMEOUT_S) == [None, None]
 
 
 def test_threads_end_when_they_are_told(crew_of):
