@@ -115,10 +115,12 @@ class OnnxExecutor:
         def execute() -> dict[str, Array]:
             self._execute(self._session.run_with_iobinding, binding)
             elsewhere: dict[str, Array] = {}
-            for value, (port, address) in zip(binding.get_outputs_as_ortvaluevector(), addresses, strict=True):
+            # One by one: their iterator ends by an exception in C++, which takes longer than all the rest.
+            made = binding.get_outputs_as_ortvaluevector()
+            for index, (port, address) in enumerate(addresses):
                 # An output that is an input too is written nowhere: it is that input.
-                if value.data_ptr() != address:
-                    elsewhere[port] = value.numpy()
+                if made[index].data_ptr() != address:
+                    elsewhere[port] = made[index].numpy()
                     bind_output(port)
             return elsewhere
 
