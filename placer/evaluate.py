@@ -162,7 +162,9 @@ def _transfer_charges(index: ProblemIndex, layout: Layout) -> list[Charge]:
         sent, received = total * link.sender_fraction, total * link.receiver_fraction
         charges.append(Charge("transfer", sender, k, sent))
         charges.append(Charge("transfer", receiver, k, received))
-        charges.append(Charge("transfer", -1, k, max(0.0, total - sent - received)))
+        # What rounding leaves of two fractions that are a whole is nobody's.
+        rest = total - sent - received
+        charges.append(Charge("transfer", -1, k, rest if rest > 1e-12 * total else 0.0))
     return [c for c in charges if c.joules > 0]
 
 

@@ -190,3 +190,19 @@ def test_weights_of_one_id_are_held_once() -> None:
     own = op("z", option("a"), weights_bytes=8.0)
     problem = problem_of(one, two, own, tensors=(), devices={"a": {}})
     assert only(problem).memory_bytes == (8.0 + 8.0 + 3.0,)
+
+
+def test_two_ends_that_pay_for_all_of_a_transfer_leave_nothing_to_the_network() -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        sent, received = rng.random(), rng.random()
+        fractions = {"sender_fraction": sent / (sent + received), "receiver_fraction": received / (sent + received)}
+        problem = problem_of(
+            op("in", option("a", mode="io")),
+            op("one", option("b", 1.0, 10.0)),
+            tensors=(tensor("in", "one", size=rng.randint(1, 10**6)),),
+            devices={"a": {}, "b": {}},
+            links=(link("a", "b", **fractions),),
+        )
+        charges = only(problem).flows[0].charges
+        assert [(c.kind, c.device) for c in charges] == [("compute", 1), ("transfer", 0), ("transfer", 1)]
