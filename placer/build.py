@@ -257,9 +257,10 @@ def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str
         made_by = sources[name] if producer is None else producer.name
         consumers = readers(graph, name) + ([sinks[name]] if name in sinks else [])
         if made_by in stood_for:
-            made_by = whole_op(stood_for[made_by])
-            if not consumers and not privacy.barred[name]:
+            # What is made inside and stays there is no more sensitive than what is read, or than the weights.
+            if not consumers:
                 continue
+            made_by = whole_op(stood_for[made_by])
         # Also what nobody reads: who makes it, or brings it in, holds it.
         tensors.append(
             Tensor(

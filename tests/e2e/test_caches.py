@@ -148,6 +148,8 @@ def test_what_was_found_says_nothing_of_how_fast_a_device_executes(tmp_path, add
     evidence = of_observations(found.observations)
     net = next(s for s in plan.flow("flow").segments if whole_op("net") in s.ops)
     (of_net,) = (e for e in evidence if (e.kind, e.name) == ("segment", net.name))
+    # A look is no hop either.
+    assert all(e.to for e in evidence if e.kind == "hop")
     # Those that were executed, without the first.
     assert of_net.requests == DISTINCT - 1
     built, _ = build_site(site)

@@ -115,6 +115,18 @@ def test_the_least_recently_used_go_first_and_never_more_is_held_than_allowed(ca
     assert (cache.held_bytes, cache.get(b"k")) == (0, None)
 
 
+def test_what_was_asked_for_last_stays_longest():
+    cache = Cache(3 * kept_bytes(1, 8))
+    for key in (b"a", b"b", b"c"):
+        cache.put(key, {"y": np.zeros(1)})
+    assert cache.get(b"a") is not None
+    cache.put(b"d", {"y": np.zeros(1)})
+    assert [cache.get(key) is not None for key in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
+    # A larger one takes the room of as many as it needs.
+    cache.put(b"e", {"y": np.zeros(1 + kept_bytes(1, 8) // 8)})
+    assert [cache.get(key) is not None for key in (b"a", b"c", b"d", b"e")] == [False, False, True, True]
+
+
 @pytest.mark.parametrize(("tensors", "size"), [(1, 0), (1, 16), (5, 100), (2, 100_000)])
 def test_results_take_no_more_memory_than_they_count(tensors, size):
     capacity_bytes = 200 * kept_bytes(tensors, tensors * size)
