@@ -61,25 +61,40 @@ def hold(index: ProblemIndex, flow: FlowIndex, layout: Layout, connections: Conn
     transfers = list(layout.transfers)
     for message in messages(flow, layout):
         parts = [transfers[i] for i in message]
-        sent = wire_bytes(sum(x.bytes for x in parts))
-        # Data that come seldom find what longer pauses left.
-        per_s = flow.flow.rate_hz * max(x.share for x in parts)
-        seconds = held_s(sent, path_of(index, parts[0].link), connections, 1 / per_s if per_s > 0 else inf)
+        size, share = sum(x.bytes for x in parts), max(x.share for x in parts)
+        seconds = message_held_s(flow, path_of(index, parts[0].link), size, share, connections)
         transfers[message[0]] = dataclasses.replace(parts[0], held_s=seconds)
     return dataclasses.replace(layout, transfers=tuple(transfers))
 
 
-def least_held_s(index: ProblemIndex, flow: FlowIndex, link: int, least_bytes: float, most_bytes: float) -> float:
+def message_held_s(flow: FlowIndex, path: Path, size_bytes: float, share: float, connections: Connections) -> float:
+    """Give the seconds by which the state of its connection holds one message of a flow back.
+
+    Parameters
+    ----------
+    flow, path
+        The flow, and what the connection runs over.
+    size_bytes, share
+        All that the message holds, and the largest share among its consumers.
+    connections
+        As `hold`.
+    """
+    # Data that come seldom find what longer pauses left.
+    per_s = flow.flow.rate_hz * share
+    return held_s(wire_bytes(size_bytes), path, connections, 1 / per_s if per_s > 0 else inf)
+
+
+def least_held_s(flow: FlowIndex, path: Path, least_bytes: float, most_bytes: float) -> float:
     """Bound from below by what seconds a message of a flow is held back on paused connections.
 
     Parameters
     ----------
-    index, flow, link
-        The problem, one of its flows, and the position of a link.
+    flow, path
+        The flow, and what the connection runs over.
     least_bytes, most_bytes
         What the message holds at least and at most; its data may come as seldom as any of the flow.
     """
     per_s = flow.flow.rate_hz * max(flow.share)
     if per_s == 0:
         return 0.0
-    return least_paused_s(wire_bytes(least_bytes), wire_bytes(most_bytes), path_of(index, link), 1 / per_s)
+    return least_paused_s(wire_bytes(least_bytes), wire_bytes(most_bytes), path, 1 / per_s)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from placer.baselines import starting_choices
 from placer.evaluate import evaluate
-from placer.solver.after_pauses import find_after_pauses
 from placer.solver.floor import floor
 from placer.solver.known import Known
 from placer.solver.many.solve import solve_flows
@@ -59,10 +57,7 @@ def find(
     known = Known(gap, floor(index))
     seed %= _SEEDS
     try:
-        if index.problem.limits.deadline_after_pauses_s:
-            again = partial(find, gap=gap, seed=seed, progress=None)
-            find_after_pauses(index, known, lambda i, s: again(i, time_limit_s=s), time_limit_s, seed, progress)
-        elif len(index.flows) == 1:
+        if len(index.flows) == 1:
             find_one_flow(index, known, time_limit_s, seed, progress)
         else:
             _many_flows(index, known, time_limit_s, seed, progress)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from placer.connections import least_held_s
+from placer.connections import least_held_s, path_of
 from placer.solver.terms import SLACK, Terms, add_to
 
 if TYPE_CHECKING:
@@ -116,7 +116,9 @@ def delay_s(flow: FlowRelaxation, u: int, v: int, a: int, b: int, connections: C
     if left.device != right.device:
         k = flow.problem.link_at[left.device, right.device]
         link, size = flow.problem.links[k], sum(flow.index.bytes_of(t, a) for t in shared)
-        held_s = least_held_s(flow.problem, flow.index, k, size, flow.most_bytes(v)) if connections == "paused" else 0.0
+        held_s = 0.0
+        if connections == "paused":
+            held_s = least_held_s(flow.index, path_of(flow.problem, k), size, flow.most_bytes(v))
         return link.latency_s + held_s + size / link.bytes_per_s
     if left.mode == right.mode:
         return 0.0

@@ -74,13 +74,14 @@ def solve(
     """
     meanings = built.meanings if built else {}
     bound = 0.0
+    late: tuple[str, ...] = ()
     while True:
         index = ProblemIndex(problem)
         outcome = find(index, time_limit_s=time_limit_s, gap=gap, seed=seed, progress=progress)
         if outcome.status == "infeasible":
             raise _infeasible(problem, meanings, time_limit_s, after_pauses)
         if outcome.choices is None:
-            raise NoPlanFound(_nothing(problem, time_limit_s))
+            raise NoPlanFound(_nothing(late, time_limit_s))
         # A bound without some rules holds with them too.
         bound = max(bound, outcome.bound)
         choices, evaluation = tidy(index, outcome.choices, evaluate(index, outcome.choices))
@@ -129,9 +130,10 @@ def _infeasible(problem: Problem, meanings: Mapping[str, str], time_limit_s: flo
     )
 
 
-def _nothing(problem: Problem, time_limit_s: float) -> str:
+def _nothing(late: tuple[str, ...], time_limit_s: float) -> str:
+    """Say that no plan was found; `late` are the flows for which one was that did not keep deadlines after pauses."""
     text = f"no plan was found in {time_limit_s:g} s, nor a proof that there is none; give more time"
-    if late := problem.limits.deadline_after_pauses_s:
+    if late:
         flows = ", ".join(map(repr, late))
         text += f". There are plans, but late after the pauses that the rate of {flows} leaves between its requests"
     return text

@@ -10,6 +10,7 @@ import numpy as np
 from placer.solver.exact.chain_bound import ChainTables, price_chains
 from placer.solver.exact.chain_layout import ChainLayout
 from placer.solver.exact.general_bound import GeneralBlock
+from placer.solver.exact.pauses import Pauses
 from placer.solver.exact.prices import Prices, Room, price
 from placer.solver.exact.structure import NOWHERE, split
 
@@ -63,8 +64,10 @@ class Bounder:
     def __init__(self, numbers: FlowNumbers) -> None:
         self.numbers = numbers
         self.joints, self.blocks = split(numbers)
-        self.layout = ChainLayout(numbers, self.blocks)
-        self.general = {i: GeneralBlock(numbers, b) for i, b in enumerate(self.blocks) if b.kind == "general"}
+        self.pauses = Pauses(numbers)
+        self.layout = ChainLayout(numbers, self.blocks, self.pauses)
+        general = [(i, b) for i, b in enumerate(self.blocks) if b.kind == "general"]
+        self.general = {i: GeneralBlock(numbers, b, self.pauses) for i, b in general}
         self._edges()
 
     def _edges(self) -> None:
@@ -91,6 +94,8 @@ class Bounder:
             hops[:, None, None] * n.transfer_s + self._plain_bytes[:, :, None] * n.byte_s,
             longest[:, :, None] * n.byte_s,
         )
+        held = [self.pauses.of_message(*own) for own in zip(self._plain_bytes, self._plain_share, strict=True)]
+        self.plain_held_s = np.array(held).reshape(-1, count, count)
 
     def at(self, room: Room, multipliers: Array, spent: Array) -> Bound:
         """Bound the objective from below.
@@ -138,6 +143,8 @@ class Bounder:
         start = prices.segment(self._plain_share) + prices.second * n.segment_s
         start[self._plain_end] = 0.0
         changed = moving + prices.blocked + prices.second * self.plain_s + start[:, None, :]
+        if prices.held:
+            changed += prices.held * self.plain_held_s
         here = np.eye(count, dtype=bool)
         kept = np.where(self._plain_loose[:, None, None], start[:, None, :], 0.0)
         priced: Array = np.where(here, kept, changed)

@@ -108,13 +108,13 @@ def price_chains(layout: ChainLayout, prices: Prices) -> ChainTables:
         m = layout.longer_than(k)
         prefix[:m, k + 1] = prefix[:m, k] + prices.op_full[layout.ops[:m, k]]
 
-    counted = _price_branches(layout, prices, prefix, moving, fetch, second)
+    counted = _price_branches(layout, prices, prefix, moving, fetch, second, prices.held)
     # Serial latency leaves nothing out.
-    apart = counted if n.serial else _price_branches(layout, prices, prefix, moving, fetch, 0.0)
+    apart = counted if n.serial else _price_branches(layout, prices, prefix, moving, fetch, 0.0, 0.0)
     first, later, last_run_full = _price_cuts(layout, prices, prefix, crossing)
     shared = fetch + second * layout.entry_serial_s
     end = np.where(layout.exit_is_end[:, None], 0.0, prices.segment(layout.exit_share) + second * n.segment_s)
-    cut = second * n.transfer_s + end[:, None, :] + np.where(eye, np.inf, 0.0)
+    cut = second * n.transfer_s + prices.held * layout.cut_held_s + end[:, None, :] + np.where(eye, np.inf, 0.0)
     fetched = fetch + (second * layout.entry_s if n.serial else 0.0)
     detour = np.broadcast_to(end[:, None, :], cut.shape) + np.where(layout.direct[:, None, None] & ~eye, fetched, 0.0)
     block = np.zeros((0, count, count))
@@ -136,18 +136,21 @@ def _stay(layout: ChainLayout, prefix: Array) -> Array:
 
 
 def _price_branches(
-    layout: ChainLayout, prices: Prices, prefix: Array, moving: Array, fetch: Array, second: float
+    layout: ChainLayout, prices: Prices, prefix: Array, moving: Array, fetch: Array, second: float, held: float
 ) -> BranchTables:
-    """Price every branch for M >= 2; `second` is the price of the seconds behind the first run."""
+    """Price every branch for M >= 2; `second` is the price of the seconds behind the first run, `held` of pauses."""
     n, count = layout.numbers, layout.numbers.device_of.size
     rows = len(layout.length)
     leaving = moving + second * layout.edge_s
+    own = second * layout.entry_s[layout.block]
+    if held:
+        leaving += held * layout.edge_held_s
+        own += held * layout.entry_held_s[layout.block]
     inside = prices.segment(layout.least_share) + second * n.segment_s
-    own_s = layout.entry_s[layout.block]
     branches = layout.branches[layout.block][:, None, None]
     # Serial latency counts a fetch once however many branches share it, like its energy.
-    entering = fetch[layout.block] / branches + second * (own_s / branches if n.serial else own_s)
-    free = (0.0 if n.serial else second) * own_s + prices.blocked + np.where(np.eye(count, dtype=bool), np.inf, 0.0)
+    entering = fetch[layout.block] / branches + (own / branches if n.serial else own)
+    free = (0.0 if n.serial else 1.0) * own + prices.blocked + np.where(np.eye(count, dtype=bool), np.inf, 0.0)
     once = _stay(layout, prefix)
     more = np.full((rows, count, count), np.inf)
     ahead: list[Array] = []

@@ -82,8 +82,13 @@ class ChainChoices:
         return [self._cut_rows(block, a, z, cuts, direct) for cuts in found]
 
     def _adds_up(self, block: int, a: int, z: int) -> bool:
-        """Whether a common cut's rows are a sum over the branches: one share, and seconds that follow each other."""
+        """Whether a common cut's rows are a sum over the branches: one share, and seconds that follow each other.
+
+        What pauses hold back is one message of all branches.
+        """
         b, n = self.bounder.blocks[block], self.numbers
+        if self.bounder.pauses.count:
+            return False
         conversions = n.device_of[a] == n.device_of[z] and n.byte_s[a, z] > 0
         return not conversions and len({n.flow.share[v] for v in (*b.inner, b.exit)}) == 1
 
@@ -149,6 +154,7 @@ class ChainChoices:
             seconds += max(sizes) * float(n.byte_s[a, z])
         else:
             seconds += float(n.transfer_s[a, z]) + sum(sizes) * float(n.byte_s[a, z])
+        total = total + n.rows.paused * self.bounder.pauses.between(a, z, sum(sizes), max(tensors.values()))
         if not flow.is_endpoint[b.exit]:
             share = max([flow.share[b.exit], *(flow.share[v] for v in ops if place[v] == z)])
             total = total + share * n.segment_share_rows[z] + n.segment_busy_rows[z]

@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from placer.solver.exact.numbers import Flags, FlowNumbers
+    from placer.solver.exact.pauses import Pauses
     from placer.solver.exact.rows import Array
     from placer.solver.exact.structure import Block
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class ChainLayout:
     """What does not change with prices; branches are rows, longest first, L ops in the longest."""
 
-    def __init__(self, numbers: FlowNumbers, blocks: tuple[Block, ...]) -> None:
+    def __init__(self, numbers: FlowNumbers, blocks: tuple[Block, ...], pauses: Pauses) -> None:
         flow = numbers.flow
         self.numbers = numbers
         self.blocks = tuple(i for i, b in enumerate(blocks) if b.kind == "chains")
@@ -45,6 +46,7 @@ class ChainLayout:
         np.minimum.at(self.entry_share, self.block, shares[self.ops[:, 0]] if rows else np.zeros(0))
         self.same_device = numbers.device_of[:, None] == numbers.device_of[None, :]
         self._edges(rows, blocks)
+        self._hold(rows, blocks, pauses)
 
     def _edges(self, rows: list[tuple[tuple[int, ...], int, int]], blocks: tuple[Block, ...]) -> None:
         """Lay out the edge that leaves each op, and the entry's tensor."""
@@ -71,6 +73,34 @@ class ChainLayout:
 
         self.idle = self._idle_ops(rows, blocks)
         """(branches, L) ops that may be thought to run where the op before them runs: see `_idle_ops`."""
+
+    def _hold(self, rows: list[tuple[tuple[int, ...], int, int]], blocks: tuple[Block, ...], pauses: Pauses) -> None:
+        """Bound from below by what pauses hold back the messages of each edge, entry and common cut, (..., P, P).
+
+        Where latency is serial a message counts once, and up to as many edges as there are branches may be of it.
+        """
+        count = len(self.numbers.places)
+        most = [pauses.most_bytes(blocks[i]) for i in self.blocks]
+        self.edge_held_s = np.zeros((len(self.edge_bytes), count, count))
+        self.entry_held_s = np.zeros((len(self.blocks), count, count))
+        self.cut_held_s = np.zeros_like(self.entry_held_s)
+        if not pauses.count:
+            return
+        least = np.zeros((len(rows), count))
+        for r in range(len(rows)):
+            edges = self.edge[r, : self.length[r]]
+            least[r] = self.edge_bytes[edges].min(axis=0)
+            for e in edges:
+                self.edge_held_s[e] = pauses.at_least(self.edge_bytes[e], most[self.block[r]])
+            if self.numbers.serial:
+                self.edge_held_s[edges] /= self.branches[self.block[r]]
+        # A cut is behind some op of each branch, or the entry's tensor is among what crosses.
+        behind = self.total(least)
+        for k in range(len(self.blocks)):
+            entry = self.entry_bytes[k]
+            self.entry_held_s[k] = pauses.at_least(entry, most[k])
+            crossing = entry if self.direct[k] else np.minimum(entry, behind[k])
+            self.cut_held_s[k] = pauses.at_least(crossing, most[k])
 
     def _idle_ops(self, rows: list[tuple[tuple[int, ...], int, int]], blocks: tuple[Block, ...]) -> Flags:
         """Mark the ops whose place before a change of place does not matter.

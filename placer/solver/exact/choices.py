@@ -127,7 +127,9 @@ class ChoiceFinder:
         if a != z:
             size = n.tensor_bytes[list(b.tensors), a].sum()
             total = total + share * (len(b.tensors) * n.transfer_rows[a, z] + size * n.transfer_byte_rows[a, z])
-            seconds += float(self.bounder.plain_s[self.bounder.plain_row[block], a, z])
+            row = self.bounder.plain_row[block]
+            total = total + n.rows.paused * float(self.bounder.plain_held_s[row, a, z])
+            seconds += float(self.bounder.plain_s[row, a, z])
         if (a != z or ends[b.entry] or ends[b.exit]) and not ends[b.exit]:
             total = total + share * n.segment_share_rows[z] + n.segment_busy_rows[z]
             seconds += float(n.segment_s[z])

@@ -82,9 +82,7 @@ def list_front(
         # Some op can run nowhere: there are no choices.
         return replace(nothing, reached=reached)
     active = np.zeros(every.rows.count, dtype=bool)
-    active[[0, int(tracked), *(r for r in rows if r < every.rows.count)]] = True
-    if index.flows[0].flow.deadline_s is not None:
-        active[1] = True
+    active[[0, every.rows.deadline, int(tracked), *(r for r in rows if r < every.rows.count)]] = True
     n = with_rows(every, active)
     held = int(active[:tracked].sum())
     start = np.zeros(n.rows.count)

@@ -8,7 +8,7 @@ off the path, but always valid; the enumeration and the search above it do the r
 
 from __future__ import annotations
 
-import itertools
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ from placer.solver.exact.structure import NOWHERE
 
 if TYPE_CHECKING:
     from placer.solver.exact.numbers import FlowNumbers
+    from placer.solver.exact.pauses import Pauses
     from placer.solver.exact.prices import Prices
     from placer.solver.exact.rows import Array
     from placer.solver.exact.structure import Block
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 class GeneralBlock:
     """Bounds one block for every pair of places of its joints."""
 
-    def __init__(self, numbers: FlowNumbers, block: Block) -> None:
+    def __init__(self, numbers: FlowNumbers, block: Block, pauses: Pauses) -> None:
         self.numbers = numbers
         self.block = block
         self.path = _longest_path(numbers, block)
         self.rest = tuple(v for v in block.inner if v not in set(self.path))
+        most = pauses.most_bytes(block)
+        self._held_s = {(u, v): pauses.at_least(self._bytes(u, v).sum(axis=0), most) for u, v in pairwise(self.path)}
 
     def price(self, prices: Prices) -> Array:
         """Lower bound, (P + 1, P + 1); the last position stands for `NOWHERE`."""
@@ -91,7 +94,7 @@ class GeneralBlock:
         best = np.where(eye, 0.0, np.inf)
         if block.entry == NOWHERE:
             best = (prices.op_full[path[0]] + self._start(prices, path[0]))[None, :]
-        for u, v in itertools.pairwise(path):
+        for u, v in pairwise(path):
             change = np.where(eye, 0.0, self._edge(prices, u, v) + self._start(prices, v)[None, :])
             best = (best[:, :, None] + change).min(axis=1)
             if v != block.exit:
@@ -108,15 +111,20 @@ class GeneralBlock:
     def _edge(self, prices: Prices, u: int, v: int) -> Array:
         """Price of moving what one op makes and the other reads, (P, P)."""
         n = self.numbers
-        tensors = [t for t in n.flow.outputs[u] if v in n.flow.tensors[t].consumers]
         total = np.zeros_like(prices.blocked)
         longest = np.zeros_like(prices.blocked)
-        for t in tensors:
-            size = n.tensor_bytes[t][:, None]
+        for own in self._bytes(u, v):
+            size = own[:, None]
             total = total + n.flow.share[v] * (prices.transfer + size * prices.transfer_byte)
             longest = np.maximum(longest, n.transfer_s + size * n.byte_s)
-        moved: Array = total + prices.second * longest + prices.blocked
+        moved: Array = total + prices.second * longest + prices.held * self._held_s[u, v] + prices.blocked
         return moved
+
+    def _bytes(self, u: int, v: int) -> Array:
+        """Give (tensors, P) bytes of what one op makes and the other reads."""
+        n = self.numbers
+        found: Array = n.tensor_bytes[[t for t in n.flow.outputs[u] if v in n.flow.tensors[t].consumers]]
+        return found
 
 
 def _longest_path(numbers: FlowNumbers, block: Block) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from placer.connections import hold
 from placer.index import FlowIndex
 from placer.problem import Flow
 from placer.schedule import run_schedule, serial_latency_s
@@ -21,6 +22,7 @@ from placer.segments import lay_out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from placer.segments import Layout
     from placer.solver.exact.numbers import FlowNumbers
     from placer.solver.exact.rows import Array
     from placer.solver.exact.structure import Block
@@ -37,7 +39,8 @@ class _BlockFlow(FlowIndex):
             tensor = whole.flow.tensors[t]
             readers = tuple(c for c in tensor.consumers if c in names)
             tensors.append(msgspec.structs.replace(tensor, consumers=readers))
-        flow = Flow(name=whole.name, ops=tuple(whole.flow.ops[v] for v in ops), tensors=tuple(tensors))
+        rate_hz = whole.flow.rate_hz
+        flow = Flow(name=whole.name, rate_hz=rate_hz, ops=tuple(whole.flow.ops[v] for v in ops), tensors=tuple(tensors))
         super().__init__(flow, numbers.index.device_position, numbers.index.modes)
         self._endpoints = tuple(whole.is_endpoint[v] for v in ops)
 
@@ -109,9 +112,14 @@ class BlockMeter:
             total += x.share * (n.transfer_rows[p, q] + x.bytes * n.transfer_byte_rows[p, q])
         for c in layout.conversions:
             total += c.share * c.joules * n.rows.energy[:, c.device]
-        if n.serial:
-            latency_s = serial_latency_s(n.index, layout)
-        else:
-            latency_s = run_schedule(n.index, self._flow, layout).latency_s
+        latency_s = self._latency_s(layout)
         measured: Array = total + n.rows.latency * (latency_s - joint_s)
+        if n.rows.paused.any():
+            held = hold(n.index, self._flow, layout, "paused")
+            if any(x.held_s for x in held.transfers):
+                measured += n.rows.paused * (self._latency_s(held) - latency_s)
         return measured
+
+    def _latency_s(self, layout: Layout) -> float:
+        n = self._numbers
+        return serial_latency_s(n.index, layout) if n.serial else run_schedule(n.index, self._flow, layout).latency_s

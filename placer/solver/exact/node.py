@@ -131,7 +131,7 @@ class NodeSolver:
         scale = float(np.abs(bound.multipliers[1:] @ np.where(np.isfinite(limit), limit, 0)[1:])) + abs(bound.value)
         scale = max(scale, 1e-300)
         run = _Run(bound, spent, bound.value, cutoff)
-        ceiling = bound.prices.ceiling(n) + bound.offset
+        ceiling = bound.prices.ceiling(n, self.bounder.pauses.ceiling()) + bound.offset
         if not np.isfinite(cutoff):
             self._sketch(run, scale, ceiling)
         split = self._split(bound, at)

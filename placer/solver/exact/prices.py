@@ -37,6 +37,8 @@ class Prices:
     """(R,) what these prices were made with."""
     second: float
     """Price of a second of latency."""
+    held: float
+    """Price of a second by which pauses hold a message back."""
     op: Array
     """(V, P) price of an op without its latency."""
     op_full: Array
@@ -57,15 +59,23 @@ class Prices:
         scaled: Array = np.multiply.outer(share, self.segment_share) + self.segment_busy
         return scaled
 
-    def ceiling(self, numbers: FlowNumbers) -> float:
-        """Bound every choice's price from above: everything at its dearest, and one thing after the other."""
+    def ceiling(self, numbers: FlowNumbers, held_s: float) -> float:
+        """Bound every choice's price from above: everything at its dearest, and one thing after the other.
+
+        Parameters
+        ----------
+        numbers
+            The flow.
+        held_s
+            The most seconds by which pauses hold any message back.
+        """
         n = numbers
         share = max(n.flow.share, default=1.0)
         ops = np.where(np.isfinite(self.op_full), self.op_full, -np.inf).max(axis=1)
         start = max(0.0, float((share * np.abs(self.segment_share) + self.second * n.segment_s).max()))
         sizes = n.tensor_bytes.max(axis=1, initial=0.0)
         moving = share * (self.transfer.max() + sizes * self.transfer_byte.max())
-        moving = moving + self.second * (n.transfer_s.max() + sizes * n.byte_s.max())
+        moving = moving + self.second * (n.transfer_s.max() + sizes * n.byte_s.max()) + self.held * held_s
         total = float(ops[np.isfinite(ops)].sum()) + n.flow.size * start + float(moving.sum()) * len(n.places)
         # Where the ops' prices are negative the sum shrinks by rounding: a margin keeps it above.
         return total + 1e-9 * float(np.abs(ops[np.isfinite(ops)]).sum())
@@ -78,6 +88,7 @@ def price(numbers: FlowNumbers, room: Room, multipliers: Array) -> Prices:
     return Prices(
         multipliers=multipliers,
         second=second,
+        held=float(numbers.rows.paused @ multipliers),
         op=op,
         op_full=op + second * numbers.seconds,
         segment_share=numbers.segment_share_rows @ multipliers,

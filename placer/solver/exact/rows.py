@@ -43,6 +43,8 @@ class Rows:
     """(R, D) per byte of weights on each device."""
     latency: Array
     """(R,) per second of latency, the waiting of the source's device included."""
+    paused: Array
+    """(R,) per second by which pauses lengthen the latency: 1 for the deadline after pauses."""
     limit: Array
     """(R,) upper limits; infinite for the objective."""
     wait_w: Array
@@ -51,6 +53,8 @@ class Rows:
     """(D, R) what switching a device on adds to each row; 0 for those always on."""
     tail_rows: Array
     """(K, R) what the first use of each link adds to each row."""
+    deadline: int
+    """Position of the tightest deadline, on busy connections or after pauses; 0, the objective's, without one."""
     weights_bytes: Array
     """(ops,) bytes of weights of each op, divided by how many ops of the flow share them: a lower bound."""
 
@@ -71,7 +75,7 @@ class _Builder:
     def add(self, limit: float, *, spent: float = 0.0, **coefficients: Array | float) -> None:
         """Add one row of which a part is spent in any case; what is not named is zero."""
         row: dict[str, Array | float] = {name: np.zeros(size) for name, size in self.shapes.items()}
-        row |= {"accuracy": 0.0, "latency": 0.0, "idle": np.zeros(self.shapes["weights"])}
+        row |= {"accuracy": 0.0, "latency": 0.0, "paused": 0.0, "idle": np.zeros(self.shapes["weights"])}
         self.rows.append(row | coefficients | {"limit": limit + SLACK * abs(limit) - spent})
 
     def stack(self, name: str) -> Array:
@@ -100,8 +104,14 @@ def build_rows(index: ProblemIndex, flow: FlowIndex) -> Rows:
         if cap is not None:
             counts = _counts(problem, objective)
             build.add(cap, energy=counts * rate_hz, idle=switched_w * counts[:devices])
-    if flow.flow.deadline_s is not None:
-        build.add(flow.flow.deadline_s, latency=1.0)
+    deadline, tightest_s = 0, np.inf
+    # After pauses a latency is mostly longer: of equal deadlines that one is the tighter.
+    after_pauses_s = limits.deadline_after_pauses_s.get(name)
+    for deadline_s, paused in ((after_pauses_s, 1.0), (flow.flow.deadline_s, 0.0)):
+        if deadline_s is not None:
+            if deadline_s < tightest_s:
+                deadline, tightest_s = len(build.rows), deadline_s
+            build.add(deadline_s, latency=1.0, paused=paused)
     if name in limits.accuracy_cost:
         build.add(limits.accuracy_cost[name], accuracy=1.0)
     if name in limits.flow_energy_j:
@@ -137,10 +147,12 @@ def build_rows(index: ProblemIndex, flow: FlowIndex) -> Rows:
         accuracy=build.stack("accuracy"),
         weights=build.stack("weights"),
         latency=build.stack("latency") + energy[:, :devices] @ wait_w,
+        paused=build.stack("paused"),
         limit=build.stack("limit"),
         wait_w=wait_w,
         idle_rows=build.stack("idle").T,
         tail_rows=tails,
+        deadline=deadline,
         weights_bytes=np.array(
             [op.weights_bytes / (1 if op.weights_id is None else sharing[op.weights_id]) for op in flow.flow.ops]
         ),
@@ -167,7 +179,7 @@ def transfer_shares(index: ProblemIndex, energy: Array, link: int) -> Array:
 
 
 def keep_rows(rows: Rows, keep: npt.NDArray[np.bool_]) -> Rows:
-    """Return the rows that `keep` marks; row 0 must be among them."""
+    """Return the rows that `keep` marks; row 0 and the tightest deadline must be among them."""
     return Rows(
         energy=rows.energy[keep],
         device_s=rows.device_s[keep],
@@ -175,9 +187,11 @@ def keep_rows(rows: Rows, keep: npt.NDArray[np.bool_]) -> Rows:
         accuracy=rows.accuracy[keep],
         weights=rows.weights[keep],
         latency=rows.latency[keep],
+        paused=rows.paused[keep],
         limit=rows.limit[keep],
         wait_w=rows.wait_w,
         idle_rows=rows.idle_rows[:, keep],
         tail_rows=rows.tail_rows[:, keep],
+        deadline=int(keep[: rows.deadline].sum()),
         weights_bytes=rows.weights_bytes,
     )

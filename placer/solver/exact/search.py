@@ -50,7 +50,7 @@ class Search:
     choice: tuple[int, ...] | None = None
     objective: float = np.inf
     rows: frozenset[int] = frozenset()
-    """Rows to begin with beside the objective and the deadline; those that choices broke are added."""
+    """Rows to begin with beside the objective and the tightest deadline; those that choices broke are added."""
     parts: int = 0
     labels: int = 0
     _closed: float = np.inf
@@ -84,9 +84,7 @@ class Search:
             # Some op can run nowhere: there is nothing to search.
             return
         active = np.zeros(n.rows.count, dtype=bool)
-        active[0] = True
-        if n.flow.flow.deadline_s is not None:
-            active[1] = True
+        active[[0, n.rows.deadline]] = True
         active[[r for r in self.rows if r < n.rows.count]] = True
         while True:
             grown = self._with_active(active)

@@ -159,7 +159,11 @@ def _part(
     flow = index.flows[members[0]].flow
     names = {index.devices[d].name for d in devices}
     limits = index.problem.limits
-    accuracy = {flow.name: limits.accuracy_cost[flow.name]} if flow.name in limits.accuracy_cost else {}
+    # What joules and other flows have no part in.
+    apart = Limits(
+        accuracy_cost={f: a for f, a in limits.accuracy_cost.items() if f == flow.name},
+        deadline_after_pauses_s={f: s for f, s in limits.deadline_after_pauses_s.items() if f == flow.name},
+    )
     tensors = tuple(
         msgspec.structs.replace(t, not_on=tuple(d for d in t.not_on if d in names)) if t.not_on else t
         for t in flow.tensors
@@ -169,12 +173,13 @@ def _part(
         devices=tuple(index.devices[d] for d in devices),
         links=tuple(msgspec.structs.replace(index.links[k], max_utilization=caps[index.medium_of[k]]) for k in links),
         flows=(msgspec.structs.replace(flow, tensors=tensors),),
-        limits=Limits(accuracy_cost=accuracy),
+        limits=apart,
     )
     private = tuple(sharing.device[d] == 1 for d in devices)
     alone = {index.devices[d].name for d, mine in zip(devices, private, strict=True) if mine}
     power_w = {d: w for d, w in limits.power_w.items() if d in names}
-    own = Limits(
+    own = msgspec.structs.replace(
+        apart,
         power_w=power_w,
         flow_energy_j={f: j for f, j in limits.flow_energy_j.items() if f == flow.name},
         flow_device_energy_j={
@@ -182,7 +187,6 @@ def _part(
             for f, joules in limits.flow_device_energy_j.items()
             if f == flow.name
         },
-        accuracy_cost=accuracy,
     )
     limited = msgspec.structs.replace(own, power_w={d: w for d, w in power_w.items() if d in alone})
     whole = _with_limits(bare, own)
@@ -226,6 +230,7 @@ def _key(
         tuple(tuple(flow.position[n] for n in group) for group in flow.flow.colocate),
         limits.flow_energy_j.get(flow.name),
         limits.accuracy_cost.get(flow.name),
+        limits.deadline_after_pauses_s.get(flow.name),
         tuple((at[d], caps[index.devices[d].name]) for d in devices if index.devices[d].name in caps),
         tuple(map(machine, devices)),
         tuple(map(joins, links)),

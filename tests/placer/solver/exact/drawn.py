@@ -9,6 +9,7 @@ import msgspec
 
 from tests.oracles.brute_force import with_caps
 from tests.oracles.odd_problem import odd_problem
+from tests.oracles.paused_problem import paused_branches, with_pauses
 from tests.oracles.random_problem import random_problem
 
 if TYPE_CHECKING:
@@ -37,3 +38,11 @@ def odd_drawn_problem(seed: int) -> Problem | None:
     if choices > 600:
         return None
     return with_caps(problem, random.Random(seed)) if seed % 3 else problem
+
+
+def paused_drawn_problem(seed: int) -> Problem | None:
+    """A problem of some kind with a deadline after pauses; None where there are too many choices."""
+    if seed % 4 < 2:
+        return paused_branches(seed)
+    problem = drawn_problem(seed) if seed % 4 == 2 else odd_drawn_problem(seed)
+    return None if problem is None else with_pauses(problem, random.Random(seed))

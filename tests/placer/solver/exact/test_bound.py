@@ -16,15 +16,17 @@ from placer.solver.exact.prices import Room
 from placer.solver.exact.sharpen import sharpen
 from placer.solver.exact.structure import NOWHERE
 from tests.oracles.brute_force import all_evaluations
-from tests.placer.solver.exact.drawn import drawn_problem, odd_drawn_problem
+from tests.placer.solver.exact.drawn import drawn_problem, odd_drawn_problem, paused_drawn_problem
 
 if TYPE_CHECKING:
     from placer.evaluate import Evaluation
     from placer.problem import Problem
     from placer.solver.exact.rows import Array
 
-PROBLEMS = [drawn_problem(seed) for seed in range(24)] + [
-    p for seed in range(40) if (p := odd_drawn_problem(seed)) is not None
+PROBLEMS = [
+    *(drawn_problem(seed) for seed in range(24)),
+    *(p for seed in range(40) if (p := odd_drawn_problem(seed)) is not None),
+    *(p for seed in range(100, 140) if (p := paused_drawn_problem(seed)) is not None),
 ]
 
 
@@ -90,6 +92,10 @@ def test_blocks_and_joints_add_up_to_the_whole(parts: Parts) -> None:
         else:
             # A segment over several blocks may count for more than its share at the entry.
             assert rows[0] <= judged.objective * (1 + 1e-9) + 1e-15
+        (r,) = np.flatnonzero(n.rows.paused) if n.rows.paused.any() else (None,)
+        paused = judged.flows[0].paused
+        if r is not None and paused is not None:
+            assert rows[r] == pytest.approx(paused.latency_s, rel=1e-9, abs=1e-15)
         if judged.feasible:
             assert (rows <= n.rows.limit).all()
 
@@ -121,6 +127,10 @@ def test_listed_choices_are_the_best_of_each_block(parts: Parts) -> None:
             finder.budget = 10**6
             listed = finder.find(bound, i, a if a != NOWHERE else count, z if z != NOWHERE else count, limit)
             assert listed.complete
+            for listed_rows, places in zip(listed.rows, listed.places, strict=True):
+                measured = finder.meter(i).rows(a, places, z)
+                assert measured is not None
+                assert listed_rows == pytest.approx(measured, rel=1e-9, abs=1e-12)
             for rows in true[prices <= limit - 2e-9]:
                 slack = 1e-9 * np.maximum(1.0, np.abs(rows))
                 assert (listed.rows <= rows + slack).all(axis=1).any()

@@ -14,7 +14,7 @@ from placer.problem import Device, Flow, Link, Op, Option, Problem, Tensor
 from placer.solver.exact.solve import FlowSolution, solve_flow
 from tests.oracles.brute_force import brute_force
 from tests.oracles.random_problem import random_problem
-from tests.placer.solver.exact.drawn import drawn_problem, odd_drawn_problem
+from tests.placer.solver.exact.drawn import drawn_problem, odd_drawn_problem, paused_drawn_problem
 
 replace = msgspec.structs.replace
 
@@ -52,14 +52,22 @@ def test_optimum_is_that_of_brute_force_on_odd_shapes(start: int) -> None:
             assert_like_brute_force(problem)
 
 
+@pytest.mark.parametrize("start", range(0, 120, 20))
+def test_optimum_in_time_after_pauses_is_that_of_brute_force(start: int) -> None:
+    for seed in range(start, start + 20):
+        problem = paused_drawn_problem(seed)
+        if problem is not None:
+            assert_like_brute_force(problem)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("start", range(1000, 3000, 100))
 def test_optimum_is_that_of_brute_force_many(start: int) -> None:
     for seed in range(start, start + 100):
         assert_like_brute_force(drawn_problem(seed))
-        problem = odd_drawn_problem(seed)
-        if problem is not None:
-            assert_like_brute_force(problem)
+        for problem in (odd_drawn_problem(seed), paused_drawn_problem(seed)):
+            if problem is not None:
+                assert_like_brute_force(problem)
 
 
 def _chain(seed: int, ops: int, devices: int) -> Problem:

@@ -26,9 +26,10 @@ def test_different_rates_radios_and_limits_make_different_parts() -> None:
     problem = site(40, alike=True)
     members = max(make_parts(ProblemIndex(problem)), key=lambda part: part.count).members
     name = problem.flows[members[1]].name
-    limits = msgspec.structs.replace(problem.limits, flow_energy_j={name: 5.0})
-    parts = make_parts(ProblemIndex(msgspec.structs.replace(problem, limits=limits)))
-    assert next(part.members for part in parts if members[1] in part.members) == (members[1],)
+    for cap in ({"flow_energy_j": {name: 5.0}}, {"deadline_after_pauses_s": {name: 5.0}}):
+        limits = msgspec.structs.replace(problem.limits, **cap)
+        parts = make_parts(ProblemIndex(msgspec.structs.replace(problem, limits=limits)))
+        assert next(part.members for part in parts if members[1] in part.members) == (members[1],)
 
 
 def test_what_one_flow_alone_can_use_is_private() -> None:

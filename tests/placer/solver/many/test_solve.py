@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import random
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ from placer.index import ProblemIndex
 from placer.solver.many.solve import solve_flows
 from placer.solver.plain import search
 from tests.oracles.brute_force import brute_force
+from tests.oracles.paused_problem import with_pauses
 from tests.placer.solver.many.drawn import apart, capped_site, drawn_site
 
 if TYPE_CHECKING:
@@ -52,6 +54,11 @@ def test_claims_are_true_under_caps_on_the_whole_site(seed: int) -> None:
 
 def test_a_master_problem_that_its_last_basis_spoils_is_solved_anew() -> None:
     _check_claims(capped_site(1720))
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 4))
+def test_claims_are_true_under_deadlines_after_pauses(seed: int) -> None:
+    _check_claims(with_pauses(drawn_site(seed), random.Random(seed)))
 
 
 @pytest.mark.parametrize("seed", range(15))
