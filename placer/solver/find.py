@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from placer.baselines import starting_choices
+from placer.baselines import best_allowed, judge_baselines, starting_choices
 from placer.evaluate import evaluate
 from placer.solver.floor import floor
 from placer.solver.known import Known
@@ -35,7 +35,7 @@ def find(
     seed: int = 0,
     progress: Callable[[float, float], None] | None = None,
 ) -> Outcome:
-    """Search for the best choice.
+    """Search for the best choice: within a wide gap, or where time runs out, no worse than any baseline.
 
     Parameters
     ----------
@@ -56,6 +56,7 @@ def find(
     """
     known = Known(gap, floor(index))
     seed %= _SEEDS
+    interrupted = False
     try:
         if len(index.flows) == 1:
             find_one_flow(index, known, time_limit_s, seed, progress)
@@ -64,8 +65,12 @@ def find(
     except KeyboardInterrupt:
         if known.best.evaluation is None:
             raise
-        return replace(known.best, interrupted=True)
-    return known.best
+        interrupted = True
+    if known.best.status not in ("optimal", "infeasible"):
+        simple = best_allowed(judge_baselines(index))
+        if simple is not None and simple.choices is not None:
+            known.offer(index, [simple.choices])
+    return replace(known.best, interrupted=interrupted)
 
 
 def _many_flows(

@@ -92,7 +92,7 @@ def solve(
     judged = judge_baselines(_strict(index) if after_pauses else index, meanings)
     simple = best_allowed(judged)
     if simple is not None and simple.choices is not None:
-        # Within a wide gap, or where time ran out, a simple placement may be the better one.
+        # Of those that `find` saw, one may have been passed over for what is late after pauses.
         evaluated = evaluate(index, simple.choices)
         if evaluated.objective < evaluation.objective:
             choices, evaluation = tidy(index, simple.choices, evaluated)

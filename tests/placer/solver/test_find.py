@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from placer.baselines import best_allowed, judge_baselines
 from placer.index import ProblemIndex
 from placer.problem import decode_problem
 from placer.solver import one_flow as module
@@ -51,3 +52,13 @@ def test_any_whole_number_is_a_seed(seed):
 def test_a_plan_that_costs_nothing_is_optimal_whatever_bound_rounding_left():
     assert relative_gap(0.0, -1e-12) == 0.0
     assert relative_gap(1.0, -1.0) == 2.0
+
+
+@pytest.mark.parametrize("seed", [3, 9, 26])
+def test_what_is_found_is_no_worse_than_a_baseline_however_wide_the_gap(seed):
+    index = ProblemIndex(random_problem(seed, ops=5, flows=3, scarce=0.0))
+    found = find(index, gap=0.9)
+    simple = best_allowed(judge_baselines(index))
+    assert found.evaluation.feasible
+    assert found.evaluation.objective <= simple.baseline.objective
+    assert found.bound <= found.evaluation.objective
