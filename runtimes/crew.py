@@ -114,10 +114,22 @@ class Crew:
         while (task := self._next()) is not None:
             if self._idle:
                 self._idle.pop().wake(task)
-            else:
-                idle = _Idle()
-                idle.wake(task)
-                threading.Thread(target=self._work, args=(idle,), name="server", daemon=True).start()
+            elif not self._start(task):
+                # Whoever falls idle takes it, and the watch tries again.
+                del self._at_work[task]
+                self._queue.appendleft(task)
+                self._full.set()
+                return
+
+    def _start(self, task: _Task) -> bool:
+        """Begin a thread with a task; False where the system gives no more: an error would end gRPC's only listener."""
+        idle = _Idle()
+        idle.wake(task)
+        try:
+            threading.Thread(target=self._work, args=(idle,), name="server", daemon=True).start()
+        except RuntimeError:
+            return False
+        return True
 
     def _next(self) -> _Task | None:
         """Take the next task, if there are one and a place for it; the lock is held."""
@@ -158,7 +170,8 @@ class Crew:
                 if not self._queue:
                     self._full.clear()
                     continue
-                pause_s = next(iter(self._at_work.values())) - latest
+                # None is at work where the system gives no thread.
+                pause_s = next(iter(self._at_work.values()), latest + self._patience_s) - latest
             time.sleep(pause_s)
 
 

@@ -109,6 +109,29 @@ def test_a_call_that_fails_takes_no_place_with_it(crew_of):
     assert all(isinstance(future.exception(TIMEOUT_S), ValueError) for future in failing)
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_calls_wait_where_the_system_gives_no_thread(crew_of, held):
+    crew = crew_of(2, patience_s=0.001)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold() -> bool:
+        begun.set()
+        return go_on.wait(TIMEOUT_S)
+
+    first = [crew.submit(hold)] if held else []
+    assert not held or begun.wait(TIMEOUT_S)
+    # More than any address space has.
+    usual = threading.stack_size(1 << 47)
+    try:
+        calls = [crew.submit(int, "7") for _ in range(3)]
+    finally:
+        threading.stack_size(usual)
+    # Nobody falls idle meanwhile.
+    assert [call.result(TIMEOUT_S) for call in calls] == [7, 7, 7]
+    go_on.set()
+    assert all(call.result(TIMEOUT_S) for call in first)
+
+
 def test_a_thread_holds_nothing_of_calls_that_it_made(crew_of):
     crew = crew_of(1)
     go_on, messages = threading.Event(), [threading.Event(), threading.Event()]
