@@ -150,3 +150,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"placer.{_HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    # What tab completion offers: also the names that nobody has used yet.
+    return sorted(globals().keys() | set(__all__))

@@ -36,3 +36,8 @@ assert not heavy, heavy
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'placer' has no attribute 'sovle'"):
         placer.sovle  # noqa: B018
+
+
+def test_dir_lists_the_public_names_before_anybody_has_used_them():
+    script = "import placer; missing = set(placer.__all__) - set(dir(placer)); assert not missing, missing"
+    subprocess.run([sys.executable, "-c", script], check=True)
