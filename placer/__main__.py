@@ -59,9 +59,9 @@ def main() -> int:
             signal.signal(number, signal.SIG_IGN)
         return code
     except KeyboardInterrupt:
-        _leave(EXIT_CODES["interrupted"], "interrupted; nothing was left behind")
+        _leave(EXIT_CODES["interrupted"], "interrupted; nothing was left running here")
     except _Stopped as stopped:
-        _leave(128 + stopped.number, f"ended by {signal.Signals(stopped.number).name}; nothing was left behind")
+        _leave(128 + stopped.number, f"ended by {signal.Signals(stopped.number).name}; nothing was left running here")
 
 
 def _run() -> int:

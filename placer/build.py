@@ -180,15 +180,15 @@ def _device(
         segment_s=max((seconds for seconds, _ in starts), default=0.0),
         segment_j=max((joules for _, joules in starts), default=0.0),
         # Only who needs the result waits for it: a source that is no sink goes back to sleep or on to other work.
-        wait_w=_wait_w(device) if any(device.name in {*_begins(f)} & {*_ends(f)} for f in site.flows) else 0.0,
+        wait_w=_wait_w(site, device) if any(device.name in {*_begins(f)} & {*_ends(f)} for f in site.flows) else 0.0,
     )
 
 
-def _wait_w(device: profiles.Device) -> float:
+def _wait_w(site: Site, device: profiles.Device) -> float:
     try:
         return wait_w(device)
     except ProfileError as error:
-        raise ProblemError(str(error)) from None
+        raise ProblemError(f"{site.file}: devices[{site.devices.index(device)}].wait_w: {error}") from None
 
 
 def gap_s(site: Site, link: profiles.Link) -> float:

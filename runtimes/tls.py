@@ -14,15 +14,13 @@ import stat
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import grpc
 
 from runtimes.errors import BadCredentials
 from runtimes.identity import Identity, parse_identity
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _LOG = logging.getLogger(__name__)
 # Files are looked at no more often than this.
@@ -51,9 +49,9 @@ class CredentialFiles:
         Its private key, which no other user of the machine may read.
     """
 
-    authority: Path
-    certificate: Path
-    key: Path
+    authority: str | Path
+    certificate: str | Path
+    key: str | Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +194,7 @@ def _signature(files: CredentialFiles) -> _Signature:
     found = []
     for path in (files.authority, files.certificate, files.key):
         try:
-            status = path.stat()
+            status = os.stat(path)
         except OSError as error:
             raise BadCredentials(f"{path}: cannot be read: {error.strerror}") from error
         found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
@@ -206,8 +204,8 @@ def _signature(files: CredentialFiles) -> _Signature:
 def _read(files: CredentialFiles, *, serves: bool) -> Material:
     before = _signature(files)
     try:
-        mode = stat.S_IMODE(files.key.stat().st_mode)
-        authority, certificate, key = (p.read_bytes() for p in (files.authority, files.certificate, files.key))
+        mode = stat.S_IMODE(os.stat(files.key).st_mode)
+        authority, certificate, key = (Path(p).read_bytes() for p in (files.authority, files.certificate, files.key))
     except OSError as error:
         raise BadCredentials(f"{error.filename}: cannot be read: {error.strerror}") from error
     if os.name == "posix" and mode & 0o007:

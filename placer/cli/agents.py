@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from placer.errors import DeployError, ProblemError, RunError
+from placer.errors import ProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from placer.plan import Plan
 
@@ -42,12 +42,10 @@ def check_address(where: str, address: str) -> None:
         raise ProblemError(f"{where}: {address!r} is no address; give HOST:PORT, such as 10.0.0.7:9001")
 
 
-def needed_addresses(
-    addresses: Mapping[str, str], devices: Mapping[str, Any] | tuple[str, ...], error: type[DeployError | RunError]
-) -> dict[str, str]:
-    """Give the addresses of some devices; ``error`` is raised where one is not known."""
+def needed_addresses(addresses: Mapping[str, str], devices: Collection[str]) -> dict[str, str]:
+    """Give the addresses of some devices, and refuse where one is not known."""
     if absent := [d for d in devices if d not in addresses]:
-        raise error(
+        raise ProblemError(
             f"no agent is known for device {', '.join(map(repr, sorted(absent)))}; give --agent DEVICE=HOST:PORT for "
             "each, or `agent: HOST:PORT` in the site"
         )

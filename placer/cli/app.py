@@ -115,7 +115,7 @@ def plan_command(
     if json:
         terminal.json(encode_plan(plan))
     else:
-        terminal.show(site_table(whole), *plan_tables(plan), verdict(plan), *notes(plan, whole))
+        terminal.show(site_table(whole), *plan_tables(plan), verdict(plan, gap), *notes(plan, whole))
         if fallbacks:
             from placer.report.fallback_tables import fallback_table
 
@@ -166,7 +166,7 @@ def solve_command(
     if json:
         terminal.json(make_answer(index, outcome, conflict, amounts))
     elif plan is not None:
-        terminal.show(*plan_tables(plan), verdict(plan))
+        terminal.show(*plan_tables(plan), verdict(plan, gap))
     if outcome.status == "infeasible":
         raise Infeasible(conflict, amounts, links_hint(index.problem, conflict))
     if outcome.status == "unknown":

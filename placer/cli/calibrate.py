@@ -11,7 +11,7 @@ import typer
 from placer.cli.agents import AgentAt, Json, needed_addresses, read_addresses
 from placer.cli.certs import AuthorityFile, CertificateFile, KeyFile, read_credentials
 from placer.cli.terminal import require_folder, write_file
-from placer.errors import ProblemError, RunError
+from placer.errors import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ def calibrate_command(
         else:
             credentials = read_credentials(authority, certificate, key)
             devices = tuple(dict.fromkeys(d for flow in whole.flows for d, _ in flow.assignment.values()))
-            addresses = needed_addresses(read_addresses(whole, agent), devices, RunError)
+            addresses = needed_addresses(read_addresses(whole, agent), devices)
             terminal.progress("asking the agents what they observed")
             evidence = ask_agents(whole, addresses, credentials)
         built, _ = build_site(given, progress=terminal.progress)
@@ -126,7 +126,7 @@ def replan_command(
             }
         )
         return
-    terminal.show(*_verdict(result))
+    terminal.show(*_verdict(result, gap))
     if output is not None:
         terminal.show(f"Written to {output}." + (f" Next: placer deploy {output}" if result.changes else ""))
 
@@ -145,7 +145,7 @@ def _table(factors: Sequence[Factor]) -> Any:
     return table
 
 
-def _verdict(result: Replan) -> list[str]:
+def _verdict(result: Replan, gap: float) -> list[str]:
     from placer.objective import per_inference
     from placer.report.tables import shown, verdict
 
@@ -157,11 +157,11 @@ def _verdict(result: Replan) -> list[str]:
         said = [f"The old plan now costs {shown(kept.objective * factor, unit)}."]
         said += [f"It breaks: {rule}" for rule in kept.broken]
     if not result.changes:
-        return [*said, "It stands: no plan that was found does better. " + verdict(best)]
+        return [*said, "It stands: no plan that was found does better. " + verdict(best, gap)]
     for flow, ops in result.moved.items():
         names = ", ".join(ops[:_OPS_SHOWN]) + (f" and {len(ops) - _OPS_SHOWN} more" if len(ops) > _OPS_SHOWN else "")
         said.append(f"Flow {flow}: {len(ops)} ops move ({names}); now {' then '.join(best.flow(flow).devices)}.")
-    said.append(f"The new plan: {verdict(best)}")
+    said.append(f"The new plan: {verdict(best, gap)}")
     if kept.objective:
         saved = f"{shown(abs(result.saved) * factor, unit)} ({abs(result.saved) / kept.objective:.1%})"
         said.append(f"It saves {saved}." if result.saved >= 0 else f"Keeping the rules costs {saved} more.")

@@ -45,7 +45,7 @@ def deploy_command(
         addresses = read_addresses(whole, agent)
         terminal.progress("cutting the models")
         deployment = assign_all(whole, load_models(whole), threads=threads)
-        needed = needed_addresses(addresses, deployment.assignments, DeployError)
+        needed = needed_addresses(addresses, deployment.assignments)
         terminal.progress("asking the agents what they hold")
         deployment = deploy_once(
             deployment, needed, lambda device, step: terminal.progress(f"{device}: {step}"), credentials
@@ -76,7 +76,7 @@ def status_command(
         whole = read_plan(plan)
         addresses = read_addresses(whole, agent)
         devices = _devices(whole)
-        needed_addresses(addresses, devices, DeployError)
+        needed_addresses(addresses, devices)
         terminal.progress("asking the agents what they serve")
         servings = read_serving(addresses, credentials)
     reasons = not_serving(whole.identity, devices, servings)
@@ -114,7 +114,7 @@ def rollback_command(
         credentials = read_credentials(authority, certificate, key)
         whole = read_plan(plan)
         addresses = read_addresses(whole, agent)
-        needed_addresses(addresses, _devices(whole), DeployError)
+        needed_addresses(addresses, _devices(whole))
         changed: list[str] = []
 
         def tell(device: str, step: str) -> None:

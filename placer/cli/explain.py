@@ -146,8 +146,22 @@ def _posed(path: Path, also: tuple[Objective, ...], terminal: Terminal) -> tuple
     from profiles import read_site
 
     if path.suffix == ".json":
-        return read_problem(path), None
+        problem = read_problem(path)
+        _require_one_flow(path, len(problem.flows), also)
+        return problem, None
     if path.suffix not in (".yaml", ".yml"):
         raise ProblemError(f"{path}: neither a site (.yaml) nor a problem (.json); give one of them")
-    built, _ = build_site(read_site(path), also=also, progress=terminal.progress)
+    site = read_site(path)
+    _require_one_flow(path, len(site.flows), also)
+    built, _ = build_site(site, also=also, progress=terminal.progress)
     return built.problem, built
+
+
+def _require_one_flow(path: Path, flows: int, asked: tuple[Objective, ...]) -> None:
+    from placer.errors import ProblemError
+
+    if "latency_s" in asked and flows > 1:
+        raise ProblemError(
+            f"{path}: flows: there are {flows}, and latency_s is that of one; give two others by --first and --second "
+            "(energy_j, carbon_g or cost), such as --second carbon_g, or keep one flow"
+        )

@@ -113,7 +113,7 @@ def _way(
 
     way, served, asked, away = plan, "", set[str](), dict[str, str]()
     while ahead := tuple(dict.fromkeys(d for d, _ in way.flow(flow).assignment.values() if d not in asked)):
-        away |= _check_active(plan, needed_addresses(addresses, ahead, RunError), file, credentials)
+        away |= _check_active(plan, needed_addresses(addresses, ahead), file, credentials)
         asked.update(ahead)
         if not away.keys().isdisjoint(ahead):
             fallback = plan.instead(flow, away)

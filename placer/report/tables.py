@@ -10,6 +10,7 @@ from rich.table import Table
 from placer.deployment.messages import conditions_of
 from placer.models.flow_graph import whole_op
 from placer.objective import UNITS, per_inference
+from placer.solver.outcome import OPTIMALITY_GAP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,8 +79,8 @@ def plan_tables(plan: Plan) -> list[Table]:
     return [_segments(plan), _ledger(plan), _baselines(plan)]
 
 
-def verdict(plan: Plan) -> str:
-    """Say in a line what was found and how far it is proven."""
+def verdict(plan: Plan, gap: float = OPTIMALITY_GAP) -> str:
+    """Say in a line what was found, how far it is proven, and what would prove more than the gap that was asked for."""
     objective = plan.problem.objective
     factor, unit = per_inference(plan.problem, objective)
     value = shown(plan.objective * factor, unit)
@@ -90,7 +91,10 @@ def verdict(plan: Plan) -> str:
         return (
             f"Optimal: {value}; no placement within the rules does with less (proven within {max(plan.gap, 1e-9):.0e})."
         )
-    return f"Feasible: {value}; at best {plan.gap:.2%} less is possible."
+    found = f"Feasible: {value}; at best {plan.gap:.2%} less is possible."
+    if plan.gap <= gap:
+        return found
+    return f"{found} The search was over, by its time or Ctrl-C, before more was proven: give a longer --time-limit."
 
 
 def _segments(plan: Plan) -> Table:

@@ -118,6 +118,11 @@ def pareto(
     """
     if first == second:
         raise ProblemError(f"pareto: {first!r} twice; give two different objectives")
+    if "latency_s" in (first, second) and len(problem.flows) > 1:
+        raise ProblemError(
+            f"pareto: latency_s is that of one flow, and the problem has {len(problem.flows)}; give two of energy_j, "
+            "carbon_g and cost, or keep one flow"
+        )
     if max_points is not None and max_points < 2:
         raise ProblemError(f"pareto: max_points {max_points} is too few; the two ends alone are two")
     end_s = time.monotonic() + time_limit_s

@@ -217,7 +217,7 @@ def test_a_plan_for_another_model_is_neither_deployed_nor_run(planned):
 
 def test_agents_that_are_not_there_are_named(planned):
     unknown = planned.placer("deploy", "plan.json")
-    assert (unknown.code, unknown.out) == (4, "")
+    assert (unknown.code, unknown.out) == (2, "")
     assert "no agent is known for device 'box', 'camera'; give --agent DEVICE=HOST:PORT" in unknown.err
     nowhere = ["--agent", "camera=127.0.0.1:1", "--agent", "box=127.0.0.1:1"]
     for command in (["deploy"], ["run", "--input", "x.npy"]):
@@ -286,7 +286,7 @@ def test_a_run_that_is_ended_leaves_nothing(planned, number, code):
     running.send_signal(number)
     done = finish(running)
     assert (done.code, done.out) == (code, "")
-    assert done.err.endswith("nothing was left behind\n")
+    assert done.err.endswith("nothing was left running here\n")
 
 
 def test_a_demo_that_is_ended_leaves_nothing(desk):
@@ -307,7 +307,7 @@ def test_a_search_that_is_ended_gives_its_best_plan_or_none(desk, command):
     done = finish(running, timeout_s=60)
     if done.code == 130:
         assert done.out == ""
-        assert done.err == "error: interrupted; nothing was left behind\n"
+        assert done.err == "error: interrupted; nothing was left running here\n"
     else:
         known = {0: ("optimal", "feasible"), 5: ("unknown",)}
         assert done.document["status"] in known[done.code]

@@ -275,7 +275,7 @@ def test_joules_of_different_boundaries_are_not_added() -> None:
 
 def test_a_missing_waiting_power_is_an_error_and_not_zero() -> None:
     whole = site()
-    with pytest.raises(ProblemError, match="'camera' has no wait_w"):
+    with pytest.raises(ProblemError, match=r"^p.yaml: devices\[0\].wait_w: .*'camera' has no wait_w"):
         built(devices=(device(name="camera"), whole.devices[1]))
 
 

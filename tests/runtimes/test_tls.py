@@ -41,6 +41,15 @@ def test_validity_is_looked_at(site, made_ago_s, message):
         Credentials(site.files("client", "me", made_ago_s=made_ago_s))
 
 
+def test_files_are_named_by_text_as_well_as_by_paths(site):
+    paths = site.files("client", "me")
+    files = CredentialFiles(authority=str(paths.authority), certificate=str(paths.certificate), key=str(paths.key))
+    assert Credentials(files).identity == Credentials(paths).identity
+    gone = CredentialFiles(authority="gone.pem", certificate=files.certificate, key=files.key)
+    with pytest.raises(BadCredentials, match=r"^gone.pem: cannot be read"):
+        Credentials(gone)
+
+
 def test_an_issuer_whose_clock_is_ahead_is_believed(site):
     Credentials(site.files("client", "me", made_ago_s=-1800))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from placer import demo_data
 from placer.__main__ import main
@@ -153,6 +154,17 @@ def test_an_impossible_problem_says_how_far_a_rule_would_have_to_give(command, s
     assert amount["limit"] == 0.02 < amount["needed"]
     assert amount["enough"]
     assert "0.02 s given, 0.03333 s would do" in err
+
+
+def test_a_front_of_latency_from_a_site_of_several_flows_is_refused_with_what_to_do(command):
+    text = SITE.read_text(encoding="utf-8").replace("orientation.onnx", str(SITE.with_name("orientation.onnx")))
+    site = yaml.safe_load(text)
+    site["flows"].append(site["flows"][0] | {"name": "again"})
+    Path("two.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
+    code, _, err = command("pareto", "two.yaml")
+    assert code == 2
+    assert err.startswith("error: two.yaml: flows: there are 2, and latency_s is that of one;")
+    assert "--second carbon_g, or keep one flow" in err
 
 
 def test_a_front_of_carbon_and_cost_from_a_site(command, monkeypatch):

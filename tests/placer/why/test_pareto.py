@@ -150,7 +150,7 @@ def test_a_problem_of_several_flows_has_a_front_of_energy_and_carbon_but_none_of
     front = pareto(problem, "energy_j", "carbon_g")
     assert front.values[0] == pytest.approx(truth[0], rel=NEAR)
     assert front.values[-1] == pytest.approx(truth[-1], rel=NEAR)
-    with pytest.raises(ProblemError, match="exactly one flow"):
+    with pytest.raises(ProblemError, match="that of one flow, and the problem has 2; give two of energy_j, carbon_g"):
         pareto(problem, "energy_j", "latency_s")
 
 
