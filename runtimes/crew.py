@@ -24,23 +24,29 @@ _present = threading.local()
 class _Task:
     """A call to be made; compared by identity."""
 
-    __slots__ = ("call", "crew", "future")
+    __slots__ = ("_call", "crew", "future")
 
     def __init__(self, crew: Crew, call: Callable[[], Any]) -> None:
         self.crew = crew
-        self.call = call
+        self._call: Callable[[], Any] | None = call
         self.future: Future[Any] = Future()
 
     def run(self) -> None:
+        call, self._call = self._call, None
+        assert call is not None
         _present.task = self
+        result, failure = None, None
         try:
-            result = self.call()
+            result = call()
         except Exception as error:
-            self.future.set_exception(error)
-        else:
+            failure = error
+        _present.task = None
+        # Its messages are let go of here and now, and not when this thread takes its next task.
+        del call
+        if failure is None:
             self.future.set_result(result)
-        finally:
-            _present.task = None
+        else:
+            self.future.set_exception(failure)
 
 
 class _Idle:

@@ -102,6 +102,21 @@ def test_one_place_is_one_thread_that_takes_calls_in_their_order(crew_of):
     assert begun == list(range(200))
 
 
+def test_what_a_call_was_given_is_let_go_of_when_it_has_ended(crew_of):
+    class Message:
+        pass
+
+    crew = crew_of(1)
+    # Both the first of a new thread and one that wakes it up.
+    for _ in range(3):
+        message = Message()
+        kept = weakref.ref(message)
+        done = crew.submit(id, message)
+        del message
+        done.result(TIMEOUT_S)
+        assert kept() is None
+
+
 def test_a_call_that_fails_takes_no_place_with_it(crew_of):
     crew = crew_of(1)
     failing = [crew.submit(int, "x") for _ in range(3)]
