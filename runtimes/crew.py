@@ -3,7 +3,7 @@
 Every further thread at work makes the others dearer: they wake each other up for the interpreter's lock, time and again
 within one call. With eight clients that is a fifth of a server's processor time and more (measured, docs/runtime.md).
 What waits holds up nobody: a thread says so (`step_aside`), or is taken to wait when it has not ended after some
-milliseconds, as one does whose client sends its message slowly. Who fell idle last goes first: its memory is warm.
+milliseconds, as one does whose client sends its message slowly.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
 _present = threading.local()
 
@@ -41,7 +42,7 @@ class _Task:
         except Exception as error:
             failure = error
         _present.task = None
-        # Its messages are let go of here and now, and not when this thread takes its next task.
+        # Its messages are let go of now, whatever this thread does next.
         del call
         if failure is None:
             self.future.set_result(result)
@@ -49,46 +50,30 @@ class _Task:
             self.future.set_exception(failure)
 
 
-class _Idle:
-    """A thread that waits for a task; None ends it. It keeps none that is done: calls hold messages of any size."""
-
-    __slots__ = ("_held", "_task")
-
-    def __init__(self) -> None:
-        self._held = threading.Lock()
-        self._held.acquire()
-        self._task: _Task | None = None
-
-    def wait(self) -> _Task | None:
-        self._held.acquire()
-        task, self._task = self._task, None
-        return task
-
-    def wake(self, task: _Task | None) -> None:
-        self._task = task
-        self._held.release()
-
-
 class Crew:
-    """Threads for calls that are short, or wait; there are as many as calls that wait, so who submits bounds those.
+    """What has a few threads at work at a time, for calls that are short, or wait.
 
     Parameters
     ----------
+    threads
+        Where they come from: enough for all calls that wait at a time.
     at_work
         How many are at work at a time.
     patience_s
         Time after which a call that has not ended is taken to wait.
     """
 
-    def __init__(self, at_work: int, patience_s: float) -> None:
+    def __init__(self, threads: Executor, at_work: int, patience_s: float) -> None:
+        self._threads = threads
         self._most = at_work
         self._patience_s = patience_s
         self._lock = threading.Lock()
         self._queue: deque[_Task] = deque()
         # When each began; the first is the oldest.
         self._at_work: dict[_Task, float] = {}
-        self._idle: list[_Idle] = []
         self._stopped = False
+        # Threads that the system did not give yet, for calls that the pool keeps.
+        self._lacking = 0
         self._full = threading.Event()
         threading.Thread(target=self._watch, name="crew", daemon=True).start()
 
@@ -101,13 +86,11 @@ class Crew:
         return task.future
 
     def stop(self) -> None:
-        """End the threads: those that are idle now, the others when they are."""
+        """Take no more calls, and let the threads end when they are idle."""
         with self._lock:
             self._stopped = True
-            idle, self._idle = self._idle, []
-        for thread in idle:
-            thread.wake(None)
         self._full.set()
+        self._threads.shutdown(wait=False)
 
     def leave(self, task: _Task) -> None:
         """Give a task's place to the next one, if it still has one."""
@@ -116,26 +99,20 @@ class Crew:
                 self._fill()
 
     def _fill(self) -> None:
-        """Wake up threads for what is queued, as far as there are places; the lock is held."""
-        while (task := self._next()) is not None:
-            if self._idle:
-                self._idle.pop().wake(task)
-            elif not self._start(task):
-                # Whoever falls idle takes it, and the watch tries again.
-                del self._at_work[task]
-                self._queue.appendleft(task)
-                self._full.set()
-                return
+        """Begin what is queued, as far as there are places; the lock is held."""
+        while not self._stopped and (task := self._next()) is not None:
+            self._start(self._work, task)
 
-    def _start(self, task: _Task) -> bool:
-        """Begin a thread with a task; False where the system gives no more: an error would end gRPC's only listener."""
-        idle = _Idle()
-        idle.wake(task)
+    def _start(self, call: Callable[..., object], *arguments: object) -> None:
+        """Have the pool make a call: where the system gives no thread, it keeps it, and its error must reach nobody.
+
+        It would end gRPC's only listener.
+        """
         try:
-            threading.Thread(target=self._work, args=(idle,), name="server", daemon=True).start()
+            self._threads.submit(call, *arguments)
         except RuntimeError:
-            return False
-        return True
+            self._lacking += 1
+            self._full.set()
 
     def _next(self) -> _Task | None:
         """Take the next task, if there are one and a place for it; the lock is held."""
@@ -149,18 +126,14 @@ class Crew:
         self._at_work[task] = time.monotonic()
         return task
 
-    def _work(self, idle: _Idle) -> None:
-        while (task := idle.wait()) is not None:
-            while task is not None:
-                task.run()
-                with self._lock:
-                    self._at_work.pop(task, None)
-                    # Without a change of threads where one is queued.
-                    task = self._next()
-                    if task is None and self._stopped:
-                        return
-                    if task is None:
-                        self._idle.append(idle)
+    def _work(self, task: _Task) -> None:
+        following: _Task | None = task
+        while following is not None:
+            following.run()
+            with self._lock:
+                self._at_work.pop(following, None)
+                # Without a change of threads where one is queued.
+                following = self._next()
 
     def _watch(self) -> None:
         """Take those to wait that have not ended, as long as others are queued behind them."""
@@ -173,10 +146,13 @@ class Crew:
                 for task in [task for task, began in self._at_work.items() if began <= latest]:
                     del self._at_work[task]
                 self._fill()
-                if not self._queue:
+                lacking, self._lacking = self._lacking, 0
+                for _ in range(lacking):
+                    # Whatever it is asked, the pool begins the thread that was lacking.
+                    self._start(int)
+                if not self._queue and not self._lacking:
                     self._full.clear()
                     continue
-                # None is at work where the system gives no thread.
                 pause_s = next(iter(self._at_work.values()), latest + self._patience_s) - latest
             time.sleep(pause_s)
 

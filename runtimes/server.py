@@ -176,7 +176,8 @@ class Agent:
             recorder=recorder,
             waiting_clients=_WAITING_CLIENTS,
         )  # fmt: skip
-        self._crew = Crew(AT_WORK, PATIENCE_S)
+        threads = ThreadPoolExecutor(_SERVER_THREADS, thread_name_prefix="server")
+        self._crew = Crew(threads, AT_WORK, PATIENCE_S)
         self._server = grpc.server(
             self._crew,
             options=server_options(options.max_message_bytes, CONNECTION_AGE_S if credentials else None),

@@ -8,6 +8,7 @@ than the request's own bytes.
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.one_hop import SIZES_BYTES, relu_model
@@ -49,7 +50,7 @@ def main(step: str) -> None:
             return data
         return forms[len(raw)].write("id", [contents_of({"y": made}, y)])
 
-    serve(listen(infer, unread=True, threads=Crew(AT_WORK, PATIENCE_S)))
+    serve(listen(infer, unread=True, threads=Crew(ThreadPoolExecutor(16), AT_WORK, PATIENCE_S)))
 
 
 if __name__ == "__main__":

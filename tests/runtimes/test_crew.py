@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def crew_of():
     crews = []
 
     def make(at_work: int, patience_s: float = NEVER_S) -> Crew:
-        crews.append(Crew(at_work, patience_s))
+        crews.append(Crew(ThreadPoolExecutor(20), at_work, patience_s))
         return crews[-1]
 
     yield make
@@ -92,12 +93,15 @@ def test_who_does_not_end_is_taken_to_wait(crew_of):
 def test_one_place_is_one_thread_that_takes_calls_in_their_order(crew_of):
     crew = crew_of(1)
     begun: list[int] = []
+    all_queued = threading.Event()
 
     def call(number: int) -> int:
+        assert all_queued.wait(TIMEOUT_S)
         begun.append(number)
         return threading.get_ident()
 
     futures = [crew.submit(call, number) for number in range(200)]
+    all_queued.set()
     assert len({future.result(TIMEOUT_S) for future in futures}) == 1
     assert begun == list(range(200))
 
