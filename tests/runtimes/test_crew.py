@@ -128,8 +128,9 @@ def test_a_call_that_fails_takes_no_place_with_it(crew_of):
     assert all(isinstance(future.exception(TIMEOUT_S), ValueError) for future in failing)
 
 
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("held", [True, False])
-def test_calls_wait_where_the_system_gives_no_thread(crew_of, held):
+def test_calls_wait_where_the_system_gives_no_thread(crew_of, held, count):
     crew = crew_of(2, patience_s=0.001)
     begun, go_on = threading.Event(), threading.Event()
 
@@ -142,11 +143,11 @@ def test_calls_wait_where_the_system_gives_no_thread(crew_of, held):
     # More than any address space has.
     usual = threading.stack_size(1 << 47)
     try:
-        calls = [crew.submit(int, "7") for _ in range(3)]
+        calls = [crew.submit(int, "7") for _ in range(count)]
     finally:
         threading.stack_size(usual)
     # Nobody falls idle meanwhile.
-    assert [call.result(TIMEOUT_S) for call in calls] == [7, 7, 7]
+    assert [call.result(TIMEOUT_S) for call in calls] == [7] * count
     go_on.set()
     assert all(call.result(TIMEOUT_S) for call in first)
 
