@@ -101,8 +101,7 @@ def _refuse_unstarted(graph: ModelGraph) -> None:
         if not op.inputs:
             raise ProblemError(
                 f"{graph.path}: op {op.name!r} reads nothing of the data, so nothing tells a device to run it; where "
-                f"{op.outputs[0]!r} is an output that no sink needs, say what the stage `reads` and name the others in "
-                "the flow's `outputs`"
+                f"{op.outputs[0]!r} is an output that no sink needs, name the others in the flow's `outputs`"
             )
 
 

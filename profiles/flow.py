@@ -71,8 +71,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if not self.plain:
             self._check_names()
             self._check_origins()
-            self._check_outputs()
             self._check_data()
+        self._check_outputs()
         self._check_sinks()
         self._check_every()
         stage_order(self.stages)
@@ -81,7 +81,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def plain(self) -> bool:
         """Whether it is one model and nothing else, whose inputs and outputs are the flow's own, by their names."""
         (first, *others) = self.stages
-        return not (others or first.origins or self.outputs)
+        return not (others or first.origins)
 
     def _check_names(self) -> None:
         names = [stage.name for stage in self.stages]

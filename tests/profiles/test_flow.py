@@ -67,6 +67,7 @@ def changed(stage: Stage, **changes: object) -> Stage:
 def test_one_model_alone_is_plain_and_several_stages_are_not() -> None:
     assert flow().plain
     assert flow(stages=(Stage(name="a/b", model="m.onnx"),)).plain
+    assert flow(outputs=("s/y",)).plain
     assert not flow(stages=(GATE, CLASSIFY)).plain
     assert not flow(stages=(GATE,)).plain
 
@@ -117,6 +118,7 @@ def test_stages_are_put_after_what_they_take_in() -> None:
             ("classif/y",),
             r"outputs\[0\]: 'classif/y': 'classif' is no stage.*did you mean 'classify'",
         ),
+        ((STAGE,), ("t/y",), r"outputs\[0\]: 't/y': 't' is no stage of the flow"),
         ((GATE, CLASSIFY), ("frame",), r"outputs\[0\]: 'frame' is no output of a stage"),
         ((GATE, CLASSIFY), ("gate/s", "gate/s"), r"outputs\[1\]: 'gate/s' stands twice"),
         ((GATE, CLASSIFY), ("gate/s",), r"stages\[1\]: nothing takes in what the stage 'classify' makes"),

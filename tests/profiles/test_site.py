@@ -237,7 +237,7 @@ REFUSED: list[tuple[str, Any, str]] = [
         {"tensor": "orientation/y", "at_least": 0, "share": 1},
         r"flows\[0\]\.stages\[0\]\.reads: the stage 'orientation' does not say what it reads",
     ),
-    ("flows.0.outputs", ["orientatio/y"], r"flows\[0\]\.stages\[0\]\.reads: "),
+    ("flows.0.outputs", ["orientatio/y"], r"flows\[0\]\.outputs\[0\]: .*did you mean 'orientation'\?"),
     ("flows.0.stages.0.reads", {"x": "gate/y"}, r"flows\[0\]\.stages\[0\]\.reads\.x: 'gate/y': 'gate' is no stage"),
     ("flows.0.stages.0.when", {"tensor": "a/b", "share": 1}, r"flows\[0\]\.stages\[0\]\.when: no bound is given"),
     (

@@ -125,6 +125,11 @@ def test_what_leads_to_no_wanted_output_is_left_out_and_the_rest_is_cut_and_runs
     (c,) = onnxruntime.InferenceSession(first.blob).run(None, {"x": value})
     (y,) = onnxruntime.InferenceSession(second.blob).run(None, {"c": c})
     np.testing.assert_array_equal(y, np.abs(value))
+    plain = joined(tmp_path, (replace(two, reads={}),), ("two/y",))
+    assert plain.plain
+    assert ([op.name for op in plain.ops], [t.name for t in plain.outputs]) == ([o.name for o in graph.ops], ["two/y"])
+    with pytest.raises(ProblemError, match=r"^outputs\[0\]: .*two.onnx has no output 'yy'; did you mean 'y'\?"):
+        joined(tmp_path, (replace(two, reads={}),), ("two/yy",))
     # What another stage reads is wanted, and so is all where the flow names nothing.
     reader = Stage(name="reader", model="neg.onnx", reads={"x": "two/z"})
     assert [op.name for op in joined(tmp_path, (two,)).ops] == ["two/first", "two/wanted", "two/turn", "two/root"]
