@@ -11,6 +11,8 @@ import msgspec
 from profiles.errors import choices
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from profiles.errors import ProfileError
 
 T = TypeVar("T")
@@ -19,6 +21,17 @@ _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>(?:key in )?\$.*)`)?$", re.D
 _STEP = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
 _BELOW = re.compile(r"^(?P<path>\w+\[\d+\][^:\s]*|\w+\.[^:\s]*|source): ")
 _QUOTED = re.compile(r"`(?P<name>[^`]*)`")
+_SHAPE = re.compile(r"[\s(]*\d+(?:\s*[xX×*,;\s]\s*\d+)*[\s)]*")
+# A field's unit stands at the end of its name; rates per something else have none of these.
+_UNITS = {
+    "_bytes_per_s": ("bytes per second", "1e8"),
+    "_bytes": ("bytes", "1e9"),
+    "_bps": ("bits per second", "1e8"),
+    "_hz": ("hertz", "4"),
+    "_s": ("seconds", "0.05"),
+    "_w": ("watts", "2.5"),
+    "_j": ("joules", "0.01"),
+}
 
 
 def decode(raw: object, kind: type[T], where: str, error: type[ProfileError]) -> T:
@@ -54,8 +67,9 @@ def decode(raw: object, kind: type[T], where: str, error: type[ProfileError]) ->
 def _explain(message: str, raw: object, kind: type, where: str) -> str:
     found = _AT.match(message)
     what, path = (message, "$") if found is None else (found["what"], found["path"] or "$")
-    value, info = _walk(raw, msgspec.inspect.type_info(kind), path)
-    place = path.replace("key in ", "").removeprefix("$").removeprefix(".")
+    steps = _steps(message, raw, kind, path)
+    value, info, field = _walk(raw, msgspec.inspect.type_info(kind), steps)
+    place = "".join(f".{step}" if isinstance(step, str) else f"[{step}]" for step in steps).removeprefix(".")
     if (below := _BELOW.match(what)) is not None:
         # A value that checks its parts against each other says in which of them it found something.
         place, what = f"{place}.{below['path']}" if place else below["path"], what[below.end() :]
@@ -71,7 +85,7 @@ def _explain(message: str, raw: object, kind: type, where: str) -> str:
         allowed = sorted(str(choice) for choice in _literals_in(info))
         return f"{prefix}{_quote(value)} is not allowed; {choices(str(value), allowed)}"
     if what.startswith("Expected"):
-        return f"{prefix}{_quote(value)} is not allowed; expected {_expected(what)}"
+        return f"{prefix}{_quote(value)} is not allowed; expected {_expected(what)}{_instead(value, info, field)}"
     return f"{prefix}{what}"
 
 
@@ -95,6 +109,20 @@ def _expected(what: str) -> str:
     return " or ".join(words.get(part, part) for part in parts)
 
 
+def _instead(value: object, info: msgspec.inspect.Type, field: str) -> str:
+    """Say what to write for text that stands where a shape, or a number in a field's unit, is wanted."""
+    if not isinstance(value, str):
+        return ""
+    if isinstance(_child_type(info, 0), msgspec.inspect.IntType):
+        shape = list(map(int, re.findall(r"\d+", value))) if _SHAPE.fullmatch(value) else [1, 3, 224, 224]
+        return f" of whole numbers, for example {shape}"
+    if any(isinstance(option, msgspec.inspect.FloatType) for option in _options(info)):
+        for suffix, (unit, example) in _UNITS.items():
+            if field.endswith(suffix) and "_per" not in field.removesuffix(suffix):
+                return f"; give {unit} as a number alone, for example {example}"
+    return ""
+
+
 def _quote(value: object) -> str:
     if value is None:
         return "nothing (null)"
@@ -103,33 +131,69 @@ def _quote(value: object) -> str:
     return reprlib.repr(value)
 
 
-def _walk(raw: object, info: msgspec.inspect.Type, path: str) -> tuple[object, msgspec.inspect.Type]:
-    """Follow msgspec's path as far as it is known, through the value and its type together."""
-    value: object = raw
-    for step in _STEP.finditer(path):
-        key, index = step["key"], step["index"]
-        if index == "...":  # msgspec does not say which key of a mapping it was
+def _steps(message: str, raw: object, kind: type, path: str) -> list[str | int]:
+    """Read msgspec's path, which does not say which key of a mapping it was: the first that alone gives the message."""
+    steps: list[str | int] = []
+    for found in _STEP.finditer(path):
+        if found["index"] != "...":
+            steps.append(found["key"] or int(found["index"]))
+            continue
+        mapping = raw
+        for step in steps:
+            mapping = _child_value(mapping, step)
+        for key, value in mapping.items() if isinstance(mapping, dict) else ():
+            try:
+                msgspec.convert(_replaced(raw, steps, {key: value}), kind)
+            except msgspec.ValidationError as reason:
+                if str(reason) == message:
+                    steps.append(str(key))
+                    break
+        else:
             break
-        value = _child_value(value, key, index)
-        info = _child_type(info, key)
-    return value, info
+    return steps
 
 
-def _child_value(value: object, key: str | None, index: str | None) -> object:
-    if isinstance(value, dict) and key is not None:
-        return value.get(key)
-    if isinstance(value, list) and index is not None and int(index) < len(value):
-        return value[int(index)]
+def _replaced(raw: object, steps: Sequence[str | int], value: object) -> object:
+    """Give what a parser returned with another value at one place."""
+    if not steps:
+        return value
+    changed = _replaced(_child_value(raw, steps[0]), steps[1:], value)
+    if isinstance(raw, dict):
+        return raw | {steps[0]: changed}
+    return [changed if i == steps[0] else item for i, item in enumerate(raw)] if isinstance(raw, list) else raw
+
+
+def _walk(
+    raw: object, info: msgspec.inspect.Type, steps: Sequence[str | int]
+) -> tuple[object, msgspec.inspect.Type, str]:
+    """Follow a path through a value and its type together; also give the field whose unit counts there."""
+    value: object = raw
+    field = ""
+    for step in steps:
+        if isinstance(step, str) and step != "value" and _struct_in(info) is not None:
+            field = step
+        value = _child_value(value, step)
+        info = _child_type(info, step)
+    return value, info, field
+
+
+def _child_value(value: object, step: str | int) -> object:
+    if isinstance(value, dict) and isinstance(step, str):
+        return value.get(step)
+    if isinstance(value, list) and isinstance(step, int) and step < len(value):
+        return value[step]
     return None
 
 
-def _child_type(info: msgspec.inspect.Type, key: str | None) -> msgspec.inspect.Type:
+def _child_type(info: msgspec.inspect.Type, step: str | int) -> msgspec.inspect.Type:
     for option in _options(info):
-        if key is not None and isinstance(option, msgspec.inspect.StructType):
+        if isinstance(step, str) and isinstance(option, msgspec.inspect.StructType):
             for field in option.fields:
-                if field.encode_name == key:
+                if field.encode_name == step:
                     return field.type
-        if key is None and isinstance(option, (msgspec.inspect.VarTupleType, msgspec.inspect.ListType)):
+        if isinstance(step, str) and isinstance(option, msgspec.inspect.DictType):
+            return option.value_type
+        if isinstance(step, int) and isinstance(option, (msgspec.inspect.VarTupleType, msgspec.inspect.ListType)):
             return option.item_type
     return msgspec.inspect.AnyType()
 

@@ -41,8 +41,10 @@ def load_site(path: Path) -> Site:
     for kind in ("plan", "problem"):
         if str(raw.get("format")).startswith(f"placer.{kind}/"):
             raise SiteError(f"{path}: this is a {kind}, not a site; give the site.yaml that it was made from")
-    if raw.get("format") != FORMAT:
-        raise SiteError(f"{path}: format: {raw.get('format')!r} is not read here; write `format: {FORMAT}`")
+    if "format" not in raw:
+        raise SiteError(f"{path}: the field 'format' is missing; write `format: {FORMAT}` as the first line")
+    if raw["format"] != FORMAT:
+        raise SiteError(f"{path}: format: {raw['format']!r} is not read here; write `format: {FORMAT}`")
     entries = decode(raw, SiteFile, str(path), SiteError)
     top = Place(file=str(path))
 

@@ -230,6 +230,11 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("flows.0.label", "person", r"flows\[0\]\.label: 'person' is no label; did you mean 'personal'\?"),
     ("flows.0.rate_hz", 0, r"flows\[0\]: rate_hz is 0\.0: give a finite number larger than zero"),
     ("flows.0.rate_hz", "2 Hz", r"flows\[0\]\.rate_hz: '2 Hz' is not allowed; expected a number"),
+    ("flows.0.rate_hz", "4Hz", r"expected a number; give hertz as a number alone, for example 4$"),
+    ("devices.1.memory_bytes", "1GB", r"'1GB' is not allowed; .*; give bytes as a number alone, for example 1e9$"),
+    ("devices.1.idle_w", {"value": "3 W", "source": "meter"}, r"idle_w\.value: '3 W' .*; give watts as a number alone"),
+    ("links.1.tx_w_per_bps", "1 nJ", r"expected a number or fields \(key: value\) or nothing$"),
+    ("limits", {"power_w": {"box": 3, "cam_s": "5 W"}}, r"limits\.power_w\.cam_s: '5 W' .*; give watts as a number"),
     ("flows.0.deadline_s", -1, r"flows\[0\]: deadline_s is -1\.0"),
     ("flows.0.stages", [], r"flows\[0\]: flow 'inspect' has no stages"),
     (
@@ -252,11 +257,20 @@ REFUSED: list[tuple[str, Any, str]] = [
     ),
     ("flows.0.stages.0.model", 3, r"flows\[0\]\.stages\[0\]\.model: 3 is not allowed"),
     ("flows.0.stages.0.inputs", {"x": [0]}, r"flows\[0\]\.stages\[0\]: input 'x' has shape \[0\]"),
-    ("flows.0.stages.0.inputs", {"x": ["n"]}, r"flows\[0\]\.stages\[0\]\.inputs.*; expected a whole number"),
+    ("flows.0.stages.0.inputs", {"x": ["n"]}, r"inputs\.x\[0\]: 'n' is not allowed; expected a whole number$"),
+    (
+        "flows.0.stages.0.inputs",
+        {"y": [0], "x.1": "1x3x128x128"},
+        r"flows\[0\]\.stages\[0\]\.inputs\.x\.1: '1x3x128x128' is not allowed; expected a list of whole numbers, "
+        r"for example \[1, 3, 128, 128\]$",
+    ),
+    ("flows.0.stages.0.inputs", {"x": "any"}, r"inputs\.x: 'any' .* whole numbers, for example \[1, 3, 224, 224\]$"),
     ("flows.0.stages.0.declassify.0.to", "feat", r"stages\[0\]\.declassify\[0\]\.to: 'feat' is no label"),
     ("flows.0.stages.0.weights_label", "w", r"stages\[0\]\.weights_label: 'w' is no label"),
     ("flows.0.label", "public", r"declassify\[0\]\.to: 'features' is more sensitive than the flow's label 'public'"),
     ("flows.1", {}, r"flows\[1\]: field 'name' is missing"),
+    ("format", ..., r"yaml: the field 'format' is missing; write `format: placer\.site/1\.0` as the first line$"),
+    ("format", None, r"format: None is not read here; write `format: placer\.site/1\.0`"),
     ("format", "placer.site/9", r"format: 'placer\.site/9' is not read here; write `format: placer\.site/1\.0`"),
     ("colour", "red", r"site\.yaml: there is no field 'colour'; known: format, name"),
 ]  # fmt: skip
