@@ -260,7 +260,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("flows.0.stages.0.inputs", {"x": ["n"]}, r"inputs\.x\[0\]: 'n' is not allowed; expected a whole number$"),
     (
         "flows.0.stages.0.inputs",
-        {"y": [0], "x.1": "1x3x128x128"},
+        {"a": [0], "x.1": "1x3x128x128"},
         r"flows\[0\]\.stages\[0\]\.inputs\.x\.1: '1x3x128x128' is not allowed; expected a list of whole numbers, "
         r"for example \[1, 3, 128, 128\]$",
     ),
