@@ -14,6 +14,7 @@ import msgspec
 from placer.ends import is_sink, is_source
 from placer.errors import Infeasible, NoPlanFound
 from placer.plan import Fallback, Plan, Unserved
+from placer.solver.asked import check_asked
 from placer.solver.outcome import OPTIMALITY_GAP
 from placer.solver.solve import solve
 
@@ -43,7 +44,13 @@ def add_fallbacks(
     -------
     Plan
         The same, with `fallbacks`.
+
+    Raises
+    ------
+    ProblemError
+        `time_limit_s`, `gap` or `seed` is out of its range.
     """
+    check_asked(time_limit_s=time_limit_s, gap=gap, seed=seed)
     found = []
     for lost in losses(plan):
         if progress is not None:

@@ -12,6 +12,7 @@ from placer.models.is_function import why_no_function
 from placer.models.join_stages import check_reads, join_stages, known_shapes
 from placer.objective import UNITS
 from placer.plan import Model
+from placer.solver.asked import check_asked
 from placer.solver.outcome import OPTIMALITY_GAP
 from placer.solver.solve import solve
 from profiles import Flow, Site, read_site, split_origin, stage_order
@@ -172,12 +173,15 @@ def plan_site(
     profiles.ProfileError
         The site file is wrong.
     ProblemError
-        A model or a figure is wrong.
+        A model, a figure or an argument is wrong.
     Infeasible
         No plan can meet the rules; named in the site's own words.
     NoPlanFound
         The time limit ended the search before any plan was found.
     """
+    check_asked(time_limit_s=time_limit_s, gap=gap, seed=seed)
+    if not isinstance(site, Site | str | Path):
+        raise ProblemError(f"site: {site!r} is no site; give one that `profiles.read_site` read, or its file's path")
     whole = site if isinstance(site, Site) else read_site(site)
     built, graphs = build_site(whole, progress=progress)
     return solve_built(whole, built, graphs, time_limit_s=time_limit_s, gap=gap, seed=seed, progress=progress)

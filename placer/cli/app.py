@@ -141,11 +141,13 @@ def solve_command(
     from placer.plan import encode_plan
     from placer.problem import read_problem
     from placer.report.tables import plan_tables, verdict
+    from placer.solver.asked import check_asked
     from placer.solver.conflict import find_amounts, find_conflict, links_hint
     from placer.solver.find import find
 
     terminal: Terminal = context.obj
     require_folder(output, inputs=[problem])
+    check_asked(time_limit_s=time_limit, gap=gap, seed=seed)
     with terminal:
         index = ProblemIndex(read_problem(problem))
         outcome: Outcome = find(

@@ -69,7 +69,7 @@ def assign(plan: Plan, graphs: Mapping[str, FlowGraph], *, epoch: int = 1, threa
     Raises
     ------
     ProblemError
-        A model does not fit the plan.
+        A model does not fit the plan, or a flow's are not given.
     """
     segments: defaultdict[str, list[SegmentSpec]] = defaultdict(list)
     conditions: defaultdict[str, list[ConditionSpec]] = defaultdict(list)
@@ -77,6 +77,8 @@ def assign(plan: Plan, graphs: Mapping[str, FlowGraph], *, epoch: int = 1, threa
     flows: defaultdict[str, list[FlowSpec]] = defaultdict(list)
     blobs: dict[str, bytes] = {}
     largest_bytes = 0
+    if absent := [flow.name for flow in plan.flows if flow.name not in graphs]:
+        raise ProblemError(f"graphs: none of flow {', '.join(map(repr, absent))}; give those of `load_models(plan)`")
     energies = agent_energy(plan)
     for flow in plan.flows:
         graph, energy = graphs[flow.name], energies[flow.name]

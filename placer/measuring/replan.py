@@ -10,6 +10,7 @@ from placer.errors import ProblemError
 from placer.evaluate import evaluate
 from placer.index import ProblemIndex
 from placer.planning import build_site, solve_built
+from placer.solver.asked import check_asked
 from placer.solver.outcome import OPTIMALITY_GAP
 from placer.violations import name_broken
 
@@ -94,6 +95,7 @@ def replan(
     profiles.ProfileError, ProblemError, Infeasible, NoPlanFound
         As `placer.plan_site`; and where the plan is of other flows than the site.
     """
+    check_asked(time_limit_s=time_limit_s, gap=gap, seed=seed)
     if sorted(f.name for f in plan.flows) != sorted(f.name for f in site.flows):
         raise ProblemError(
             f"the plan's flows are {', '.join(f.name for f in plan.flows)}, the site's "

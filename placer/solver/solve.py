@@ -11,6 +11,7 @@ from placer.baselines import best_allowed, judge_baselines
 from placer.errors import Infeasible, NoPlanFound
 from placer.evaluate import evaluate, late_after_pauses
 from placer.index import ProblemIndex
+from placer.solver.asked import check_asked
 from placer.solver.conflict import find_amounts, find_conflict, links_hint
 from placer.solver.find import find
 from placer.solver.outcome import OPTIMALITY_GAP
@@ -67,11 +68,14 @@ def solve(
 
     Raises
     ------
+    ProblemError
+        `time_limit_s`, `gap` or `seed` is out of its range.
     Infeasible
         No plan can meet the rules; names a minimal set of those in conflict and how far each would have to give.
     NoPlanFound
         The time limit ended the search before any plan was found.
     """
+    check_asked(time_limit_s=time_limit_s, gap=gap, seed=seed)
     meanings = built.meanings if built else {}
     bound = 0.0
     late: tuple[str, ...] = ()

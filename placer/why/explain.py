@@ -13,6 +13,7 @@ import msgspec
 from placer import rules
 from placer.evaluate import evaluate
 from placer.index import ProblemIndex
+from placer.solver.asked import check_asked
 from placer.solver.conflict import find_conflict
 from placer.solver.find import find
 from placer.solver.least import STEP
@@ -136,7 +137,13 @@ def explain(
         As `placer.solve`.
     progress
         Called with a line of text before each search.
+
+    Raises
+    ------
+    ProblemError
+        `time_limit_s` or `seed` is out of its range.
     """
+    check_asked(time_limit_s=time_limit_s, seed=seed)
     asker = _Asker(plan, time_limit_s, seed, progress or (lambda _: None))
     segments = tuple(asker.reason(flow.name, segment) for flow in plan.flows for segment in flow.segments)
     costs, together, saved = asker.costs()

@@ -14,6 +14,7 @@ from placer.errors import Infeasible, NoPlanFound, ProblemError
 from placer.evaluate import evaluate, late_after_pauses
 from placer.index import ProblemIndex
 from placer.objective import TOTALS
+from placer.solver.asked import check_asked
 from placer.solver.conflict import find_conflict
 from placer.solver.find import find
 from placer.solver.least import STEP
@@ -110,12 +111,13 @@ def pareto(
     Raises
     ------
     ProblemError
-        The objectives are equal, or latency is asked of several flows.
+        The objectives are equal, latency is asked of several flows, or another argument is out of its range.
     Infeasible
         No plan meets the rules.
     NoPlanFound
         Time ran out before the two ends were found.
     """
+    check_asked(time_limit_s=time_limit_s, seed=seed)
     if first == second:
         raise ProblemError(f"pareto: {first!r} twice; give two different objectives")
     if "latency_s" in (first, second) and len(problem.flows) > 1:

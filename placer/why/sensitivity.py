@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from placer import rules
 from placer.errors import NoPlanFound, ProblemError
 from placer.index import ProblemIndex
+from placer.solver.asked import check_asked
 from placer.solver.find import find
 from placer.solver.least import STEP, least
 from placer.why.pareto import with_cap
@@ -93,10 +94,11 @@ def sensitivity(problem: Problem, rule: str, *, time_limit_s: float = 60.0, seed
     Raises
     ------
     ProblemError
-        The rule is unknown or limits no quantity.
+        The rule is unknown or limits no quantity, or another argument is out of its range.
     NoPlanFound
         The problem has no plan, or none was found in time.
     """
+    check_asked(time_limit_s=time_limit_s, seed=seed)
     known = rules.limits(problem)
     if rule not in known:
         raise ProblemError(f"no limit is named {rule!r}; the problem has: {'; '.join(known)}")

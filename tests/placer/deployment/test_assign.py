@@ -53,6 +53,13 @@ def test_a_plan_of_a_bare_problem_has_no_models(plan):
         load_models(msgspec.structs.replace(plan, models=()))
 
 
+def test_models_that_are_not_given_are_named(plan):
+    with pytest.raises(
+        ProblemError, match=rf"^graphs: none of flow '{plan.flows[0].name}'; give those of `load_models"
+    ):
+        assign(plan, {})
+
+
 def test_another_file_than_the_plans_is_refused(plan):
     (model,) = plan.models
     other = msgspec.structs.replace(model, sha256="0" * 64)
