@@ -165,6 +165,7 @@ def test_a_model_that_is_wrong_is_refused(command, tmp_path, content, words):
         (["plam"], "No such command 'plam'"),
         (["solve", "absent.json"], "absent.json: cannot be read"),
         (["solve", "site.yaml"], "site.yaml: not JSON"),
+        (["solve", "absent.json", "--time-limit", "inf"], "time_limit_s: inf is no time to search for"),
         (["deploy", "absent.json"], "absent.json: cannot be read: No such file or directory; give a file that"),
         (["deploy", "site.yaml"], "site.yaml: not a plan"),
         (["run", "absent.json", "--input", "x.npy"], "absent.json: cannot be read"),
