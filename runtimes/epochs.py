@@ -90,6 +90,8 @@ class Epochs:
                 self._lost, self.trouble = plans.active, trouble
             if plans.previous is not None and not self._restore(plans.previous):
                 self._previous = plans.previous.epoch
+                # Clients can ask for it by its epoch.
+                self._plans.forget_results(self._previous)
 
     def stage(self, assignment: Assignment) -> dict[str, int]:
         """Take a manifest in; an earlier one that was not prepared is forgotten for it.

@@ -47,6 +47,8 @@ class LoadedPlans:
         self._lock = threading.RLock()
         self._plans: dict[int, LoadedPlan] = {}
         self._fallbacks: dict[tuple[int, str], LoadedPlan] = {}
+        # The epoch whose results were dropped last: what is loaded for it later keeps none either.
+        self._forgotten: int | None = None
 
     def all(self) -> tuple[LoadedPlan, ...]:
         """Every plan, without its fallbacks."""
@@ -76,6 +78,8 @@ class LoadedPlans:
                 _LOG.info("fallback %s of epoch %d is loaded now", plan, epoch)
                 deadline = time.monotonic() + _FALLBACK_TIMEOUT_S
                 self.add([self._open(main.assignment, share, self._under(epoch), deadline)])
+                if epoch == self._forgotten:
+                    self.forget_results(epoch)
             return self._fallbacks[epoch, plan]
 
     def open(self, assignment: Assignment, timeout_s: float) -> list[LoadedPlan]:
@@ -132,6 +136,7 @@ class LoadedPlans:
 
     def forget_results(self, epoch: int) -> None:
         """Drop what the caches under an epoch hold; they keep nothing from now on."""
+        self._forgotten = epoch
         for plan in self._under(epoch):
             for cache in plan.caches.values():
                 cache.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from collections import OrderedDict
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,7 @@ from runtimes.client import AgentClient
 from runtimes.datatypes import DATATYPES
 from runtimes.loaded_plans import LoadedPlans
 from runtimes.local import LocalAgents
+from runtimes.server import Agent, Options
 from tests.runtimes.plans import Step, operator_model, plan, sample, tensor
 from tests.runtimes.test_metrics import WATCHED, scrape, total, with_energy
 from tests.runtimes.test_session import segment
@@ -201,18 +203,22 @@ def test_a_plan_and_its_fallbacks_share_what_is_the_same_result():
     )
     shares = {
         name: plan([step], outputs=("y",), source="camera", sink="camera", epoch=3, name=name).assignments["camera"]
-        for name, step in (("main", neg), ("dearer", neg), ("threads", neg), ("another", sin))
+        for name, step in (("main", neg), ("dearer", neg), ("threads", neg), ("another", sin), ("late", sin))
     }
-    for name, changes in (("dearer", {"power_w": 9.0, "pad_to_s": 1.0}), ("threads", {"threads": 2})):
+    changed = {"dearer": {"power_w": 9.0, "pad_to_s": 1.0}, "threads": {"threads": 2}, "late": {"threads": 3}}
+    for name, changes in changed.items():
         (spec,) = shares[name].segments
         shares[name] = msgspec.structs.replace(shares[name], segments=(msgspec.structs.replace(spec, **changes),))
     main = msgspec.structs.replace(
         shares.pop("main"),
-        fallbacks=tuple(Fallback(lost=(f"lost {name}",), assignment=share) for name, share in shares.items()),
+        fallbacks=tuple(
+            Fallback(lost=(f"lost {name}",), assignment=share, warm=name != "late") for name, share in shares.items()
+        ),
     )
-    plans = LoadedPlans(store=None, open_segment=lambda spec, timeout_s: Loaded(spec), changed=lambda plans: None)
+    store = SimpleNamespace(read=lambda blob: b"")
+    plans = LoadedPlans(store=store, open_segment=lambda spec, timeout_s: Loaded(spec), changed=lambda plans: None)
     plans.add(plans.open(main, 1.0))
-    caches = {name: plans.find(name, 3).caches["flow/0"] for name in shares}
+    caches = {name: plans.find(name, 3).caches["flow/0"] for name in shares if name != "late"}
     own = plans.of(3).caches["flow/0"]
     assert caches["dearer"] is own
     assert len({id(cache) for cache in (own, caches["threads"], caches["another"])}) == 3
@@ -224,6 +230,31 @@ def test_a_plan_and_its_fallbacks_share_what_is_the_same_result():
     assert own.get(key) is not None
     plans.forget_results(3)
     assert own.get(key) is None
+    late = plans.find("late", 3).caches["flow/0"]
+    late.put(late.key(sample()), {"y": sample()["x"]})
+    assert late.held_bytes == 0
+
+
+def test_after_a_restart_the_plan_before_keeps_nothing_either(tmp_path):
+    options = Options(
+        device="camera", listen="127.0.0.1:0", store=tmp_path, threads=1, max_message_bytes=1 << 20, limits=None
+    )
+    step = Step(name="flow/0", device="camera", op="Sin", inputs=("x",), outputs=("y",), cache_bytes=ROOM)
+    agent = Agent(options)
+    for epoch in (1, 2):
+        made = plan([step], outputs=("y",), source="camera", sink="camera", epoch=epoch, name=f"plan {epoch}")
+        deploy(made, {"camera": agent.address})
+    agent.stop(1)
+    agent = Agent(options)
+    try:
+        with AgentClient(agent.address) as client:
+            for epoch in (1, 2, 1, 2):
+                client.infer("flow", sample(), epoch=epoch)
+            assert [(o.epoch, o.kind) for o in client.observations()] == [
+                (1, "segment"), (2, "segment"), (1, "segment"), (2, "hit")
+            ]  # fmt: skip
+    finally:
+        agent.stop(1)
 
 
 def of_segment(measured, kind: str, name: str = "flow/1") -> list[int]:
