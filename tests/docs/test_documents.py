@@ -96,3 +96,11 @@ def test_the_continuous_check_runs_the_readmes_command() -> None:
 
     assert command("tests").endswith("&& .venv/bin/pytest")
     assert command("demo").endswith("&& .venv/bin/placer demo")
+
+
+def test_every_option_of_an_agent_is_in_a_document() -> None:
+    done = subprocess.run([sys.executable, "-m", "runtimes", "--help"], capture_output=True, text=True, check=True)
+    texts = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    options = set(re.findall(r"--[a-z-]+", done.stdout.partition("options:")[2]))
+    assert len(options) > 15
+    assert {option for option in options if not re.search(rf"{option}(?![a-z-])", texts)} == set()

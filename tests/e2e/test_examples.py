@@ -181,6 +181,9 @@ def test_two_sources_feed_one_model_under_their_own_labels(tmp_path):
     barred = {t.name: set(t.not_on) for t in flow.tensors if is_source(t.producer)}
     assert barred == {"watch/picture": {"mic", "box", "panel"}, "watch/sound": set()}
     assert plan.flow("watch").assignment["sink on panel"][0] == "panel"
+    # docs/problem-format.md tells of these two starts.
+    on_box = [(s.ops[0], s.ops[-1]) for s in plan.flow("watch").segments if s.device == "box"]
+    assert on_box == [("watch/listen_first", "watch/listen_flatten"), ("watch/join", "watch/softmax")]
     wanted = open_session((EXAMPLES / "watch.onnx").read_bytes(), threads=1).run(["alarm", "summary"], feeds)
     with np.load(tmp_path / "out.npz") as found:
         for name, value in zip(("alarm", "summary"), wanted, strict=True):
