@@ -16,7 +16,7 @@ from placer.errors import ProblemError, below
 from placer.models.flow_graph import lookup_op, whole_op
 from placer.origins import joule_origins
 from placer.privacy import apply_rules
-from placer.problem import Device, Flow, Limits, Link, Op, Option, Problem, Tensor
+from placer.problem import Device, Flow, Limits, Link, Op, Option, Problem, Start, Tensor
 from placer.whole_stage import after_lookup, lookup_table, readers, stage_ops, stands_for
 from profiles import ProfileError, idle_w, segment_j, transfer_cost, wait_w
 
@@ -161,15 +161,18 @@ def _device(
     graphs: Mapping[str, FlowGraph],
     costs: Mapping[str, Mapping[str, CostTable]],
 ) -> Device:
-    # A segment costs the same in every mode of a problem and of every model; the dearest keeps the plan's promise.
-    starts = [
-        (mode.segment_s.value, segment_j(device, busy(graphs[flow].stages[stage], device, mode, seconds[mode.name])))
-        for flow, by_stage in costs.items()
-        for stage, table in by_stage.items()
-        for seconds in (table.seconds_on(device.name),)
-        for mode in device.modes
-        if mode.name in seconds
-    ]
+    starts: dict[str, tuple[float, float]] = {}
+    for flow, by_stage in costs.items():
+        for stage, table in by_stage.items():
+            seconds = table.seconds_on(device.name)
+            for mode in device.modes:
+                if mode.name in seconds:
+                    joules = segment_j(device, busy(graphs[flow].stages[stage], device, mode, seconds[mode.name]))
+                    name = _mode(graphs[flow], stage, mode.name)
+                    # What runs in one mode of a problem costs the same to start; the dearest keeps the plan's promise.
+                    other_s, other_j = starts.get(name, (0.0, 0.0))
+                    starts[name] = max(other_s, mode.segment_s.value), max(other_j, joules)
+    most = max((s for s, _ in starts.values()), default=0.0), max((j for _, j in starts.values()), default=0.0)
     return Device(
         name=device.name,
         tier=device.tier,
@@ -177,8 +180,9 @@ def _device(
         idle_w=idle_w(device),
         always_on=device.always_on,
         max_utilization=device.max_utilization,
-        segment_s=max((seconds for seconds, _ in starts), default=0.0),
-        segment_j=max((joules for _, joules in starts), default=0.0),
+        segment_s=most[0],
+        segment_j=most[1],
+        starts=tuple(Start(mode=name, segment_s=s, segment_j=j) for name, (s, j) in starts.items() if (s, j) != most),
         # Only who needs the result waits for it: a source that is no sink goes back to sleep or on to other work.
         wait_w=_wait_w(site, device) if any(device.name in {*_begins(f)} & {*_ends(f)} for f in site.flows) else 0.0,
     )

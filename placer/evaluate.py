@@ -110,9 +110,9 @@ def _laid_out(index: ProblemIndex, flow: FlowIndex, choice: Sequence[int], layou
     device_s = [0.0] * len(index.devices)
     busy_s = [0.0] * len(index.devices)
     for segment in layout.segments:
-        device = index.devices[segment.device]
+        start_s, _ = index.start[segment.device, segment.mode]
         busy_s[segment.device] += segment.seconds
-        device_s[segment.device] += segment.share * device.segment_s + fsum(
+        device_s[segment.device] += segment.share * start_s + fsum(
             flow.share[v] * flow.options[v][choice[v]].seconds for v in segment.ops
         )
     medium_s = [0.0] * len(index.media)
@@ -143,7 +143,8 @@ def _compute_charges(index: ProblemIndex, flow: FlowIndex, choice: Sequence[int]
     charges = [Charge("compute", d, -1, fsum(j)) for d, j in sorted(by_device.items())]
     starts: defaultdict[int, list[float]] = defaultdict(list)
     for s in layout.segments:
-        starts[s.device].append(index.devices[s.device].segment_j * s.share)
+        _, start_j = index.start[s.device, s.mode]
+        starts[s.device].append(start_j * s.share)
     charges += [Charge("segment", d, -1, fsum(j)) for d, j in sorted(starts.items())]
     charges += [Charge("conversion", c.device, -1, c.joules * c.share) for c in layout.conversions]
     return [c for c in charges if c.joules > 0]

@@ -175,6 +175,11 @@ class ProblemIndex:
             if c.from_mode in self.modes and c.to_mode in self.modes
         }
         """(device, from mode, to mode) to (seconds per byte, joules per byte); absent means free."""
+        used = {(o.device, o.mode) for flow in self.flows for options in flow.options for o in options}
+        self.start: dict[tuple[int, int], tuple[float, float]] = {
+            (d, m): self.devices[d].start(self.mode_names[m]) for d, m in sorted(used)
+        }
+        """(device, mode) to what starting a segment there takes: (seconds, joules)."""
 
     def link(self, source: int, target: int) -> Link | None:
         """Return the link between two device positions, or None where there is none."""

@@ -1,4 +1,4 @@
-"""The problem the solver sees, as frozen numbers, and its file format (problem.json, versions 1.0 to 1.2).
+"""The problem the solver sees, as frozen numbers, and its file format (problem.json, versions 1.0 to 1.3).
 
 The format is documented in docs/problem-format.md; this module holds its types, reading and writing.
 """
@@ -18,6 +18,8 @@ FORMAT_TOTALS = "placer.problem/1.1"
 """Written only where a field is used that 1.0 does not know: carbon, cost, caps on totals."""
 FORMAT_PAUSES = "placer.problem/1.2"
 """Written only where a deadline has to hold after pauses."""
+FORMAT_STARTS = "placer.problem/1.3"
+"""Written only where a device's modes start at different costs."""
 
 Objective = Literal["energy_j", "latency_s", "carbon_g", "cost"]
 _READABLE = re.compile(r"placer\.problem/1\.\d+")
@@ -41,6 +43,14 @@ class Conversion(_Numbers, frozen=True, kw_only=True):
     j_per_byte: float = 0.0
 
 
+class Start(_Numbers, frozen=True, kw_only=True):
+    """What starting a segment in one mode takes, in seconds and joules, where that is not the device's own figure."""
+
+    mode: str
+    segment_s: float
+    segment_j: float
+
+
 class Device(_Numbers, frozen=True, kw_only=True, omit_defaults=True):
     """A machine as the solver sees it; joules elsewhere are above its `idle_w`.
 
@@ -56,10 +66,18 @@ class Device(_Numbers, frozen=True, kw_only=True, omit_defaults=True):
     max_utilization: float = 1.0
     segment_s: float = 0.0
     segment_j: float = 0.0
+    starts: tuple[Start, ...] = ()
     wait_w: float = 0.0
     conversions: tuple[Conversion, ...] = ()
     carbon_g_per_j: float | None = None
     cost_per_j: float | None = None
+
+    def start(self, mode: str) -> tuple[float, float]:
+        """Return what starting a segment in a mode takes: (seconds, joules)."""
+        for start in self.starts:
+            if start.mode == mode:
+                return start.segment_s, start.segment_j
+        return self.segment_s, self.segment_j
 
 
 class Link(_Numbers, frozen=True, kw_only=True, omit_defaults=True, rename={"source": "from", "target": "to"}):
@@ -168,7 +186,9 @@ class Problem(_Numbers, frozen=True, kw_only=True):
 
         check(self)
         # Whoever adds a field need not think of the format; readers of an older one must not take it for theirs.
-        if self.limits.deadline_after_pauses_s and self.format in (FORMAT, FORMAT_TOTALS):
+        if any(d.starts for d in self.devices) and self.format in (FORMAT, FORMAT_TOTALS, FORMAT_PAUSES):
+            msgspec.structs.force_setattr(self, "format", FORMAT_STARTS)
+        elif self.limits.deadline_after_pauses_s and self.format in (FORMAT, FORMAT_TOTALS):
             msgspec.structs.force_setattr(self, "format", FORMAT_PAUSES)
         elif self.format == FORMAT and _beyond_1_0(self):
             msgspec.structs.force_setattr(self, "format", FORMAT_TOTALS)

@@ -53,6 +53,13 @@ def _check_device(device: Device, at: str) -> None:
             _number(value, f"{at}.{field}")
     if device.idle_w is None and not device.always_on:
         raise ProblemError(f"{at}.idle_w: missing; a device that is not always_on ({device.name!r}) needs it in watts")
+    started: set[str] = set()
+    for i, start in enumerate(device.starts):
+        _number(start.segment_s, f"{at}.starts[{i}].segment_s")
+        _number(start.segment_j, f"{at}.starts[{i}].segment_j")
+        if start.mode in started:
+            raise ProblemError(f"{at}.starts[{i}]: a second start of mode {start.mode!r}; keep one")
+        started.add(start.mode)
     modes: set[tuple[str, str]] = set()
     for i, conversion in enumerate(device.conversions):
         _number(conversion.s_per_byte, f"{at}.conversions[{i}].s_per_byte")

@@ -20,7 +20,7 @@ class Segment:
     level: int
     ops: tuple[int, ...]
     seconds: float
-    """Seconds of one execution: the device's `segment_s` and its ops' seconds."""
+    """Seconds of one execution: its start in this mode and its ops' seconds."""
     share: float
     """The largest share among its ops."""
 
@@ -118,7 +118,7 @@ def lay_out(index: ProblemIndex, flow: FlowIndex, choice: Sequence[int]) -> Layo
         for v in ops:
             segment_of[v] = len(segments)
         device, mode = place[ops[0]]
-        seconds = index.devices[device].segment_s + sum(chosen[v].seconds for v in ops)
+        seconds = index.start[device, mode][0] + sum(chosen[v].seconds for v in ops)
         share = max(flow.share[v] for v in ops)
         segments.append(Segment(device, mode, level[ops[0]], tuple(ops), seconds, share))
 

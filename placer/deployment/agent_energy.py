@@ -69,7 +69,7 @@ def _power_w(index: ProblemIndex, flow: FlowIndex, choice: Choice, layout: Layou
         converted[maker if maker >= 0 else here[0]] += c.joules
     for i, segment in enumerate(layout.segments):
         ops_j = (flow.options[v][choice[v]].joules for v in segment.ops)
-        joules = fsum([*ops_j, index.devices[segment.device].segment_j, converted[i]])
+        joules = fsum([*ops_j, index.start[segment.device, segment.mode][1], converted[i]])
         yield joules / segment.seconds if segment.seconds > 0 else 0.0
 
 

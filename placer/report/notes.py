@@ -84,8 +84,8 @@ def _device_notes(plan: Plan) -> list[str]:
         found.append(
             f"Note: {_listed(idle)} can run none of the models: no mode there computes in their numeric format."
         )
-    busy = {s.device for f in plan.flows for s in f.segments}
-    if unknown := [d.name for d in plan.problem.devices if d.name in busy & able and d.segment_s == 0]:
+    busy = {(s.device, s.mode) for f in plan.flows for s in f.segments if s.device in able}
+    if unknown := [d.name for d in plan.problem.devices if any(d.name == n and d.start(m)[0] == 0 for n, m in busy)]:
         found.append(
             f"Note: no seconds are known for the start of a segment on {_listed(unknown)}, so it counts as nothing: "
             "small segments there take longer and more joules than is said. Give `segment_s` of the mode in the site's "

@@ -8,6 +8,7 @@ up to the makespan; the same holds for the number of segments begun. docs/formul
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,18 +101,18 @@ def separator_times(
         else:
             s = segment_of[block.end]
             done = sum(flow.options[v][choice[v]].seconds for v in segments[s].ops if rank[v] <= rank[block.end])
-            times.append(segment_start_s[s] + index.devices[segments[s].device].segment_s + done)
+            times.append(segment_start_s[s] + index.start[segments[s].device, segments[s].mode][0] + done)
     return times
 
 
 def segments_begun(
-    flow: FlowIndex, blocks: Sequence[Block], segments: Sequence[Segment], devices: int
-) -> list[list[int]]:
-    """For each block and device, how many segments have their first op there."""
+    flow: FlowIndex, blocks: Sequence[Block], segments: Sequence[Segment]
+) -> list[Counter[tuple[int, int]]]:
+    """For each block, how many segments have their first op in it, by place (device, mode)."""
     rank = {v: i for i, v in enumerate(flow.topological)}
     block_of = {v: k for k, block in enumerate(blocks) for v in block.ops}
-    counts = [[0] * devices for _ in blocks]
+    counts = [Counter[tuple[int, int]]() for _ in blocks]
     for segment in segments:
         first = min(segment.ops, key=lambda v: rank[v])
-        counts[block_of[first]][segment.device] += 1
+        counts[block_of[first]][segment.device, segment.mode] += 1
     return counts

@@ -36,19 +36,19 @@ def cut_blocks(
 ) -> int:
     """Add the true time and segment count of every block that the solution gets wrong; return how many.
 
-    For the choice c of a block's scope, with time g and n segments begun on a device:
+    For the choice c of a block's scope, with time g and n segments begun at a place (device, mode):
     time >= g (1 - changes from c), begun >= n (1 - changes from c). Both are valid because the time and the
     segments of a block depend on its scope alone (placer/solver/blocks.py).
     """
     added = 0
     for flow, choice, result in zip(relaxation.flows, choices, evaluation.flows, strict=True):
         layout = result.layout
-        begun = segments_begun(flow.index, flow.blocks, layout.segments, len(relaxation.index.devices))
+        begun = segments_begun(flow.index, flow.blocks, layout.segments)
         for k, block in enumerate(flow.blocks):
             scope = changes(flow, choice, block.scope)
-            for d, count in enumerate(begun[k]):
-                terms = flow.block_begun(k, d)
-                if count and terms and value_of(terms, values) < count - 1e-6:
+            for place, count in sorted(begun[k].items()):
+                terms = flow.block_begun(k, place)
+                if terms and value_of(terms, values) < count - 1e-6:
                     _bind(relaxation, terms, float(count), scope)
                     added += 1
         for clock in flow.clocks:

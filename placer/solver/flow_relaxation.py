@@ -40,8 +40,8 @@ class FlowRelaxation:
         """On busy connections; empty where nothing depends on it."""
         self.clocks: list[Clock] = []
         self.serial: Terms = {}
-        self.begun: list[dict[int, Terms]] = [{} for _ in range(flow.size)]
-        """For each op and device, its contribution to the count of segments; empty where segments cost nothing."""
+        self.begun: list[dict[tuple[int, int], Terms]] = [{} for _ in range(flow.size)]
+        """For each op and place (device, mode), its part of the count of segments; empty where they cost nothing."""
         self._options()
         self._pairs()
         self._colocate()
@@ -241,11 +241,20 @@ class FlowRelaxation:
         """Bytes that no message to op v exceeds: what leaves a segment together is read within one block."""
         return self._block_bytes[v]
 
-    def block_begun(self, k: int, d: int) -> Terms:
-        """Express how many segments begin in block k on device d (a lower bound of it)."""
+    def block_begun(self, k: int, place: tuple[int, int]) -> Terms:
+        """Express how many segments begin in block k at a place (device, mode), or a lower bound of it."""
         terms: Terms = {}
         for v in self.blocks[k].ops:
-            add_to(terms, self.begun[v].get(d, {}).items())
+            add_to(terms, self.begun[v].get(place, {}).items())
+        return terms
+
+    def begun_s(self, ops: Iterable[int], d: int) -> Terms:
+        """Express the seconds that the segments beginning with some ops take to start on device d, or fewer."""
+        terms: Terms = {}
+        for v in ops:
+            for place, begun in self.begun[v].items():
+                if place[0] == d:
+                    add_to(terms, begun.items(), self.problem.start[place][0])
         return terms
 
     def _caps(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -81,7 +80,7 @@ def _waiting(flow: FlowRelaxation) -> None:
                         if o.device == d
                     ],
                 )
-                add_to(longer, flow.begun[v].get(d, {}).items(), flow.problem.devices[d].segment_s * flow.scale.time)
+            add_to(longer, flow.begun_s(range(flow.index.size), d).items(), flow.scale.time)
             flow.parent.row(longer, lower=0.0)
             add_to(flow.energy[d], [(idle, 1.0)], wait)
 
@@ -89,13 +88,15 @@ def _waiting(flow: FlowRelaxation) -> None:
 def _paths(flow: FlowRelaxation, clock: Clock, v: int) -> None:
     """T_v >= T_u + sum_ab z_uv,ab (delay_ab + segment_s_b if places differ) + sum_b s_vb x_vb."""
     work: Terms = {}
-    begin: defaultdict[int, float] = defaultdict(float)
+    begin: dict[tuple[int, int], float] = {}
     for b, o in enumerate(flow.index.options[v]):
         add_to(work, [(flow.x[v][b], -o.seconds * flow.scale.time)])
-        begin[o.device] = 0.0 if flow.index.is_endpoint[v] else flow.problem.devices[o.device].segment_s
+        place = (o.device, o.mode)
+        begin[place] = 0.0 if flow.index.is_endpoint[v] else flow.problem.start[place][0]
     if not flow.index.predecessors[v]:
         first: Terms = {clock.time[v]: 1.0, **work}
-        add_to(first, [(flow.x[v][b], -begin[o.device] * flow.scale.time) for b, o in enumerate(flow.index.options[v])])
+        starts = [(x, -begin[o.device, o.mode]) for x, o in zip(flow.x[v], flow.index.options[v], strict=True)]
+        add_to(first, starts, flow.scale.time)
         flow.parent.row(first, lower=0.0)
     for u in flow.index.predecessors[v]:
         terms: Terms = {clock.time[v]: 1.0, clock.time[u]: -1.0}
@@ -104,7 +105,7 @@ def _paths(flow: FlowRelaxation, clock: Clock, v: int) -> None:
             left, right = flow.index.options[u][a], flow.index.options[v][b]
             delay = delay_s(flow, u, v, a, b, clock.connections)
             if (left.device, left.mode) != (right.device, right.mode) or flow.index.is_endpoint[u]:
-                delay += begin[right.device]
+                delay += begin[right.device, right.mode]
             add_to(terms, [(z, -delay * flow.scale.time)])
         flow.parent.row(terms, lower=0.0)
 
@@ -129,7 +130,7 @@ def delay_s(flow: FlowRelaxation, u: int, v: int, a: int, b: int, connections: C
 def _loads(flow: FlowRelaxation, clock: Clock) -> None:
     """Time of a block >= load of each device in it + time of the closing separator, wherever that runs."""
     for k, block in enumerate(flow.blocks):
-        for d, device in enumerate(flow.problem.devices):
+        for d in range(len(flow.problem.devices)):
             terms = flow.block_time(k, clock)
             for v in block.inner:
                 add_to(
@@ -148,5 +149,5 @@ def _loads(flow: FlowRelaxation, clock: Clock) -> None:
                         for x, o in zip(flow.x[block.end], flow.index.options[block.end], strict=True)
                     ],
                 )
-            add_to(terms, flow.block_begun(k, d).items(), -device.segment_s * flow.scale.time)
+            add_to(terms, flow.begun_s(block.ops, d).items(), -flow.scale.time)
             flow.parent.row(terms, lower=0.0)

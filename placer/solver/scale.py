@@ -51,7 +51,7 @@ def _steps_s(index: ProblemIndex, flow: FlowIndex) -> list[float]:
     most_bytes = max(sizes, default=0.0)
     return [
         *(o.seconds for options in flow.options for o in options),
-        *(d.segment_s for d in index.devices),
+        *(seconds for seconds, _ in index.start.values()),
         *(k.latency_s + most_bytes / k.bytes_per_s for k in index.links),
         *(s_per_byte * most_bytes for s_per_byte, _ in index.conversion.values()),
     ]

@@ -14,37 +14,39 @@ if TYPE_CHECKING:
 
 
 def add_segments(flow: FlowRelaxation) -> None:
-    """Begun_v,d = sum_{o on d} x_vo - sum_{u, a on d} f_uv,a: ops less the edges of a forest inside segments.
+    """Begun_v,a = x_va - sum_u f_uv,a at a place a: ops less the edges of a forest inside segments.
 
     f_uv,a <= z_uv,aa; f_uv,a <= x_wa for w on a path from u to v; around a cycle one edge fewer than ops.
     """
-    devices = flow.problem.devices
-    if not any(d.segment_s or d.segment_j for d in devices):
+    if not any(figure for start in flow.problem.start.values() for figure in start):
         return
     endpoint = flow.index.is_endpoint
     inside: dict[tuple[int, int], dict[tuple[int, int], mathopt.Variable]] = {}
     for v in range(flow.index.size):
         if endpoint[v]:
             continue
-        for d in {o.device for o in flow.index.options[v]}:
-            flow.begun[v][d] = dict.fromkeys(flow.on_device(v, d), 1.0)
+        for x, o in zip(flow.x[v], flow.index.options[v], strict=True):
+            flow.begun[v][o.device, o.mode] = {x: 1.0}
         for u in flow.index.predecessors[v]:
             if not endpoint[u]:
                 inside[u, v] = _inside(flow, u, v)
     for cycle in fundamental_cycles(flow.index):
         _cycle(flow, cycle, inside)
     for v in range(flow.index.size):
-        for d, terms in flow.begun[v].items():
-            weight = flow.index.share[v]
-            joules: Terms = {}
-            add_to(joules, [(x, weight) for x in flow.on_device(v, d)])
+        for x, o in zip(flow.x[v], flow.index.options[v], strict=True):
+            place, weight = (o.device, o.mode), flow.index.share[v]
+            if place not in flow.begun[v]:
+                continue
+            start_s, start_j = flow.problem.start[place]
+            joules: Terms = {x: weight}
             for u in flow.index.predecessors[v]:
                 # The larger share keeps this a lower bound on the largest share of each segment.
                 larger = max(flow.index.share[u], weight)
-                add_to(joules, [(f, -larger) for (i, _), f in inside.get((u, v), {}).items() if i == d])
-            add_to(flow.energy[d], joules.items(), devices[d].segment_j * flow.scale.energy)
-            add_to(flow.device_s[d], joules.items(), devices[d].segment_s * flow.scale.time)
-            add_to(flow.serial, terms.items(), devices[d].segment_s * flow.scale.time)
+                if (f := inside.get((u, v), {}).get(place)) is not None:
+                    add_to(joules, [(f, -larger)])
+            add_to(flow.energy[o.device], joules.items(), start_j * flow.scale.energy)
+            add_to(flow.device_s[o.device], joules.items(), start_s * flow.scale.time)
+            add_to(flow.serial, flow.begun[v][place].items(), start_s * flow.scale.time)
 
 
 def _inside(flow: FlowRelaxation, u: int, v: int) -> dict[tuple[int, int], mathopt.Variable]:
@@ -64,7 +66,7 @@ def _inside(flow: FlowRelaxation, u: int, v: int) -> dict[tuple[int, int], matho
             same = [x for x, o in zip(flow.x[w], flow.index.options[w], strict=True) if (o.device, o.mode) == place]
             add_to(terms, [(x, 1.0) for x in same])
             flow.parent.row(terms, lower=0.0)
-        add_to(flow.begun[v][place[0]], [(f, -1.0)])
+        add_to(flow.begun[v][place], [(f, -1.0)])
     return found
 
 

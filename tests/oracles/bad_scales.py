@@ -28,6 +28,10 @@ def stretched(problem: Problem, rng: random.Random) -> Problem:
             idle_w=(d.idle_w or 0.0) * some(),
             segment_s=d.segment_s * time * some(),
             segment_j=d.segment_j * energy * some(),
+            starts=tuple(
+                replace(x, segment_s=x.segment_s * time * some(), segment_j=x.segment_j * energy * some())
+                for x in d.starts
+            ),
             wait_w=d.wait_w * some(),
         )
         for d in problem.devices

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 
-from placer.problem import Conversion, Device, Flow, Limits, Link, Op, Option, Problem, Tensor
+from placer.problem import Conversion, Device, Flow, Limits, Link, Op, Option, Problem, Start, Tensor
 
 
 def _some(rng: random.Random, unit: float, zero: float = 0.3) -> float:
@@ -133,6 +133,16 @@ def _share_weights(rng: random.Random, flows: list[Flow]) -> tuple[Flow, ...]:
     )
 
 
+def _starts(seed: str, modes: list[str]) -> tuple[Start, ...]:
+    """Draw what some modes take to start, by a generator of their own: what else is drawn stays as it was."""
+    rng = random.Random(seed)
+    return tuple(
+        Start(mode=m, segment_s=_some(rng, 2.0**-8, 0.5), segment_j=_some(rng, 2.0**-6, 0.5))
+        for m in modes
+        if rng.random() < 0.3
+    )
+
+
 def odd_problem(seed: int, *, ops: int = 6, devices: int = 3, flows: int = 1) -> Problem:
     """Draw a problem without caps: several or no sources and sinks, dead ends, parallel tensors, ties, zeros."""
     rng = random.Random(seed)
@@ -145,6 +155,7 @@ def odd_problem(seed: int, *, ops: int = 6, devices: int = 3, flows: int = 1) ->
             always_on=rng.random() < 0.6,
             segment_s=_some(rng, 2.0**-8, 0.5),
             segment_j=_some(rng, 2.0**-6, 0.5),
+            starts=_starts(f"{seed} {n}", modes),
             wait_w=_some(rng, 0.5, 0.5),
             max_utilization=1e6,
             conversions=tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from placer.problem import Conversion, Device, Flow, Limits, Link, Op, Option, Problem, Tensor
+from placer.problem import Conversion, Device, Flow, Limits, Link, Op, Option, Problem, Start, Tensor
 
 
 def _amount(rng: random.Random, low: float, high: float, zero: float = 0.0) -> float:
@@ -90,6 +90,17 @@ def random_flow(
     )
 
 
+def _starts(seed: str, modes: int) -> tuple[Start, ...]:
+    """Draw what some modes take to start, by a generator of their own: what else is drawn stays as it was."""
+    rng = random.Random(seed)
+    chance = 0.4 if modes > 1 else 0.1
+    return tuple(
+        Start(mode=f"m{i}", segment_s=_amount(rng, 1e-4, 1e-2, 0.3), segment_j=_amount(rng, 1e-4, 1e-1, 0.3))
+        for i in range(modes)
+        if rng.random() < chance
+    )
+
+
 def random_problem(
     seed: int,
     *,
@@ -110,6 +121,7 @@ def random_problem(
             always_on=rng.random() < 0.7,
             segment_s=_amount(rng, 1e-4, 1e-2, 0.3),
             segment_j=_amount(rng, 1e-4, 1e-1, 0.3),
+            starts=_starts(f"{seed} {n}", modes),
             wait_w=_amount(rng, 1e-2, 1.0, 0.6),
             conversions=(Conversion(from_mode="m0", to_mode="m1", s_per_byte=1e-8, j_per_byte=1e-7),)
             if modes > 1 and rng.random() < 0.5

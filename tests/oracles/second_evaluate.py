@@ -148,10 +148,15 @@ def _judge_flow(problem: Problem, flow: Flow, where: dict[str, tuple[str, str]])
         members.setdefault(segment[n], []).append(n)
     share = {s: max(ops[n].share for n in ns) for s, ns in members.items()}
 
+    def begin(s: str) -> tuple[float, float]:
+        device, mode = devices[where[s][0]], where[s][1]
+        own = {(x.segment_s, x.segment_j) for x in device.starts if x.mode == mode}
+        return own.pop() if own else (device.segment_s, device.segment_j)
+
     def duration(s: str) -> float:
         if s in ends:
             return 0.0
-        return math.fsum([devices[where[s][0]].segment_s] + [option[n].seconds for n in members[s]])
+        return math.fsum([begin(s)[0]] + [option[n].seconds for n in members[s]])
 
     # What travels: {(tensor, device, mode or None): consumers}; mode only for conversions on the producer's device.
     broken: set[str] = set()
@@ -201,8 +206,8 @@ def _judge_flow(problem: Problem, flow: Flow, where: dict[str, tuple[str, str]])
     for s in members:
         if s not in ends:
             device = devices[where[s][0]]
-            spend(device.segment_j * share[s], device.name)
-            load_s[device.name].append(device.segment_s * share[s])
+            spend(begin(s)[1] * share[s], device.name)
+            load_s[device.name].append(begin(s)[0] * share[s])
             busy_s[device.name].append(duration(s))
     used = set()
     flight: dict[tuple[str, str], tuple[float, float]] = {}

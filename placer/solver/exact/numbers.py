@@ -95,8 +95,7 @@ def build_numbers(index: ProblemIndex, flow: FlowIndex) -> FlowNumbers:
         + rows.weights.T[device] * rows.weights_bytes[ops][:, None]
     )
     devices = np.array([d for d, _ in places], dtype=np.int64)
-    segment_s = np.array([index.devices[d].segment_s for d in devices])
-    segment_j = np.array([index.devices[d].segment_j for d in devices])
+    segment_s, segment_j = np.array([index.start[place] for place in places]).reshape(-1, 2).T
     edges = _edges(index, rows, places)
     return FlowNumbers(
         index=index,

@@ -58,7 +58,8 @@ class Pool:
         for g, part in enumerate(self.parts):
             kinds = Counter[Hashable]()
             for d, device in enumerate(part.index.devices):
-                kind = (device.tier, device.segment_s, device.segment_j, device.memory_bytes, device.always_on)
+                start = (device.segment_s, device.segment_j, device.starts)
+                kind = (device.tier, start, device.memory_bytes, device.always_on)
                 kinds[kind] += 1
                 choice = all_on(part.flow, d) if kinds[kind] <= _TWINS else None
                 if choice is not None:

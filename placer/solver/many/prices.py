@@ -144,7 +144,6 @@ def priced(part: Part, rows: PartRows, g: int, prices: Prices) -> ProblemIndex:
         msgspec.structs.replace(
             device,
             idle_w=device.idle_w if device.always_on else float(idle[i]),
-            segment_j=float(device.segment_j * joule[i] + device.segment_s * per_second[i]),
             wait_w=float(device.wait_w * joule[i]),
         )
         for i, device in enumerate(index.devices)
@@ -166,6 +165,10 @@ def priced(part: Part, rows: PartRows, g: int, prices: Prices) -> ProblemIndex:
             )
         )
     result.links = tuple(links)
+    result.start = {
+        (i, m): (seconds, float(joules * joule[i] + seconds * per_second[i]))
+        for (i, m), (seconds, joules) in index.start.items()
+    }
     result.conversion = {key: (s, j * float(joule[key[0]])) for key, (s, j) in index.conversion.items()}
     repriced = copy.copy(flow)
     repriced.options = tuple(
