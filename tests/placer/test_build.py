@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -21,6 +21,9 @@ from placer.privacy import apply_rules, spread_labels
 from profiles import Declassify, Figure, Flow, Labels, Link, LinkProfile, RegionRule, Site, Stage, Zone
 from tests.profiles.build import device, figure, mode
 from tests.properties.random_site import random_costs, random_graph, random_site
+
+if TYPE_CHECKING:
+    from placer.problem import Device
 
 
 def graph() -> ModelGraph:
@@ -137,9 +140,24 @@ def test_devices_keep_their_figures() -> None:
     assert server.idle_w == pytest.approx(50.0 * 1.2)
     assert (server.always_on, server.memory_bytes) == (False, 1000)
     assert built().pue == {"server": 1.2}
-    # The dearest mode in use sets what a segment costs: 1 ms at 1 W, or at 3 W, above idle.
+    # What a segment costs to start is its mode's: 1 ms at 1 W, or at 3 W, above idle.
     assert camera.segment_j == pytest.approx(0.001 * 1.0)
-    assert built(modes=("slow", "fast")).problem.devices[0].segment_j == pytest.approx(0.001 * 3.0)
+    assert camera.starts == ()
+    both = built(modes=("slow", "fast")).problem.devices[0]
+    assert both.start("slow") == pytest.approx((0.001, 0.001 * 1.0))
+    assert both.start("fast") == pytest.approx((0.001, 0.001 * 3.0))
+
+
+def test_a_flow_in_another_mode_makes_no_start_dearer() -> None:
+    one, other = (msgspec.structs.replace(site().flows[0], name=name) for name in ("one", "other"))
+    tables = {"one": {"net": costs(("slow",))}, "other": {"net": costs(("fast",))}}
+
+    def camera(*flows: Flow) -> Device:
+        graphs = {flow.name: join_stages(flow, {"net": graph()}) for flow in flows}
+        return build(site(flows=flows), graphs, {f.name: tables[f.name] for f in flows}).problem.devices[0]
+
+    assert camera(one).start("slow") == camera(one, other).start("slow") != camera(one, other).start("fast")
+    assert camera(other).start("fast") == camera(one, other).start("fast")
 
 
 def test_an_accelerator_starts_at_the_power_of_the_whole_model_s_rate() -> None:

@@ -139,7 +139,7 @@ def test_data_are_held_back_where_they_are_unless_the_deadline_has_them_sent_ahe
     held = msgspec.structs.replace(
         held,
         devices=tuple(
-            msgspec.structs.replace(d, memory_bytes=None, segment_j=0.0, segment_s=0.0) for d in held.devices
+            msgspec.structs.replace(d, memory_bytes=None, segment_j=0.0, segment_s=0.0, starts=()) for d in held.devices
         ),
     )
     plan = solve(held)

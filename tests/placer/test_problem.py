@@ -67,6 +67,22 @@ def test_defaults_are_those_of_the_format() -> None:
     assert (flow.ops[0].share, flow.ops[0].weights_id, problem.objective) == (1.0, None, "energy_j")
 
 
+def test_a_mode_may_start_at_costs_of_its_own() -> None:
+    start = {"mode": "m", "segment_s": 0.25, "segment_j": 0.5}
+    problem = decode(changed("devices[0].starts", [start]))
+    assert problem.format == "placer.problem/1.3"
+    assert decode(small()).format == "placer.problem/1.0"
+    assert problem.devices[0].start("m") == (0.25, 0.5)
+    assert problem.devices[0].start("n") == (problem.devices[0].segment_s, problem.devices[0].segment_j)
+    with pytest.raises(ProblemError, match=r"devices\[0\]\.starts\[1\]: a second start of mode 'm'; keep one"):
+        decode(changed("devices[0].starts", [start, start]))
+    for field in ("segment_s", "segment_j"):
+        with pytest.raises(ProblemError, match=rf"devices\[0\]\.starts\[0\]\.{field}.*negative"):
+            decode(changed("devices[0].starts", [{**start, field: -1.0}]))
+        with pytest.raises(ProblemError, match=field):
+            decode(changed("devices[0].starts", [{k: v for k, v in start.items() if k != field}]))
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_file_comes_back_equal(seed: int) -> None:
     for problem in (odd_problem(seed, flows=2), random_problem(seed, modes=2, shares=True)):

@@ -133,7 +133,9 @@ def test_a_stage_with_a_cache_is_on_one_device_in_one_mode(tmp_path, second):
         graph = small.joined(tmp_path, flow.stages)
         problem = build(looking(plant(flow)), {"look": graph}, {"look": op_costs(graph, joules)}).problem
         links = tuple(changed(k, energy_j_per_byte=0.0, energy_j_per_transfer=0.0) for k in problem.links)
-        devices = tuple(changed(d, segment_j=0.0, segment_s=0.0, idle_w=0.0, always_on=True) for d in problem.devices)
+        devices = tuple(
+            changed(d, segment_j=0.0, segment_s=0.0, starts=(), idle_w=0.0, always_on=True) for d in problem.devices
+        )
         problem = changed(problem, links=links, devices=devices)
         plan = solve(problem)
         at = {op: place for op, place in plan.flow("look").assignment.items() if op.startswith("net/")}

@@ -127,7 +127,8 @@ def test_chain_without_deadline_is_a_shortest_path(seed: int) -> None:
 def test_two_devices_without_deadline_are_a_minimum_cut(seed: int) -> None:
     problem = random_problem(seed, devices=2, ops=9)
     plain = tuple(
-        replace(d, idle_w=0.0, always_on=True, segment_s=0.0, segment_j=0.0, wait_w=0.0) for d in problem.devices
+        replace(d, idle_w=0.0, always_on=True, segment_s=0.0, segment_j=0.0, starts=(), wait_w=0.0)
+        for d in problem.devices
     )
     links = tuple(
         Link(source=a, target=b, latency_s=0.01, bytes_per_s=1e6, energy_j_per_byte=1e-6 * (1 + seed % 3))
