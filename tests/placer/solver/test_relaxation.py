@@ -23,6 +23,8 @@ from tests.oracles.odd_problem import odd_problem
 from tests.oracles.random_problem import random_problem
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from placer.index import FlowIndex
 
 
@@ -75,7 +77,7 @@ def test_time_and_segments_of_a_block_depend_on_its_scope_alone(seed: int) -> No
     blocks = blocks_of(flow)
     assert sorted(v for b in blocks for v in b.ops) == list(range(flow.size))
 
-    def measured(choice: tuple[int, ...]) -> list[tuple[float, list[int]]] | None:
+    def measured(choice: tuple[int, ...]) -> list[tuple[float, Counter[tuple[int, int]]]] | None:
         result = evaluate(index, (choice,)).flows[0]
         if any((x.source, x.target) not in index.link_at for x in result.layout.transfers) or result.layout.forbidden:
             return None
@@ -89,10 +91,10 @@ def test_time_and_segments_of_a_block_depend_on_its_scope_alone(seed: int) -> No
             result.schedule.segment_start_s,
             result.schedule.op_end_s,
         )
-        begun = segments_begun(flow, blocks, result.layout.segments, len(index.devices))
+        begun = segments_begun(flow, blocks, result.layout.segments)
         return [(b - a, n) for a, b, n in zip([0.0, *times], times, begun, strict=False)]
 
-    known: dict[tuple[int, tuple[int, ...]], tuple[float, list[int]]] = {}
+    known: dict[tuple[int, tuple[int, ...]], tuple[float, Counter[tuple[int, int]]]] = {}
     for _ in range(60):
         choice = tuple(rng.randrange(len(o)) for o in flow.options)
         parts = measured(choice)

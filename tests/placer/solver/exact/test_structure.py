@@ -6,6 +6,7 @@ from placer.index import ProblemIndex
 from placer.problem import Device, Flow, Link, Op, Option, Problem, Tensor
 from placer.solver.exact.chain_layout import ChainLayout
 from placer.solver.exact.numbers import FlowNumbers, build_numbers
+from placer.solver.exact.pauses import Pauses
 from placer.solver.exact.structure import NOWHERE, split
 
 
@@ -81,7 +82,7 @@ def test_idle_ops_need_neighbours_equal_bytes_and_their_place_in_the_file() -> N
     chain = {"a": "bf", "b": "c", "c": "d", "d": "e", "e": "g", "f": "g"}
 
     def idle_of(numbers: FlowNumbers) -> list[bool]:
-        layout = ChainLayout(numbers, split(numbers)[1])
+        layout = ChainLayout(numbers, split(numbers)[1], Pauses(numbers))
         return [bool(x) for x in layout.idle[0]]
 
     # Of b, c, d, e the op c is idle: it follows an op of its branch and another follows it.
