@@ -32,7 +32,10 @@ def test_a_row_says_what_there_is(name: str, arguments: str, row: str) -> None:
     if not inspect.isclass(offered):
         assert arguments == _bare(offered)
         *_, raises = row.split("|")
-        for error in re.findall(r"`(\w+)`", raises):
+        named = set(re.findall(r"`(\w+)`", raises))
+        documented = (inspect.getdoc(offered) or "").partition("Raises\n------\n")[2]
+        assert named >= set(re.findall(r"(?:^|[ .])(\w+Error|Infeasible|NoPlanFound)(?=,|$)", documented, flags=re.M))
+        for error in named:
             assert issubclass(getattr(placer, error, None) or getattr(profiles, error), Exception), error
     elif not issubclass(offered, Exception):
         *_, attributes = row.split("|")
