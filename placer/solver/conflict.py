@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from placer.problem import Problem
 
+_NAMED = 3
+"""So many missing links are named; more would bury the message."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
@@ -123,7 +126,7 @@ def find_amounts(problem: Problem, conflict: Sequence[str], *, time_limit_s: flo
 
 
 def links_hint(problem: Problem, conflict: Sequence[str]) -> str:
-    """Say that a link may do as well, where a rule of places is in conflict and some devices are joined by others only.
+    """Say which links may do as well, where a rule of places is in conflict and some devices are joined by others only.
 
     Parameters
     ----------
@@ -134,13 +137,30 @@ def links_hint(problem: Problem, conflict: Sequence[str]) -> str:
     """
     of_places = set(rules.names(problem)) - set(rules.limits(problem))
     onward = _onward(problem)
-    by_others = any(onward.get(b, set()) - onward[a] - {a} for a in onward for b in onward[a])
-    if of_places.isdisjoint(conflict) or not by_others:
+    if of_places.isdisjoint(conflict):
         return ""
+    by_others = {(a, c) for a in onward for b in onward[a] for c in onward.get(b, set()) - onward[a] - {a}}
+    missing = sorted(by_others & _sendable(problem))
+    if not missing:
+        return ""
+    named = " or ".join(f"from {a!r} to {c!r}" for a, c in missing[:_NAMED])
+    more = f" or {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     return (
-        "A link that is missing may do as well: data go over one link, never on through a third device, and links "
-        "are not among the rules tried here"
+        f"A link that is missing may do as well, {named}{more}: data go over one link, never on through a third "
+        "device, and links are not among the rules tried here"
     )
+
+
+def _sendable(problem: Problem) -> set[tuple[str, str]]:
+    """Return the pairs of devices between which some data could go, were there a link."""
+    pairs = set()
+    for flow in problem.flows:
+        places = {op.name: {o.device for o in op.options} for op in flow.ops}
+        for tensor in flow.tensors:
+            senders = places[tensor.producer].difference(tensor.not_on)
+            receivers = {d for consumer in tensor.consumers for d in places[consumer]}.difference(tensor.not_on)
+            pairs |= {(a, c) for a in senders for c in receivers if a != c}
+    return pairs
 
 
 def _unjoined(problem: Problem) -> str:

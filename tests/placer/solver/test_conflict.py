@@ -125,16 +125,25 @@ def test_where_branches_get_to_no_common_place_each_is_named_with_where_it_gets(
     )
 
 
-@pytest.mark.parametrize("joined", [False, True])
-def test_a_link_is_a_way_out_too_where_data_would_have_to_pass_a_third_device(joined: bool) -> None:
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_link_is_a_way_out_too_where_data_would_have_to_pass_a_third_device(runs: bool) -> None:
     problem = _two_rules()
-    (link,) = problem.links
-    ends = [("camera", "box"), ("box", "gpu"), ("box", "camera"), *([("camera", "gpu")] if joined else [])]
+    (flow,), (link,) = problem.flows, problem.links
+    if runs:
+        source, net = flow.ops
+        on_gpu = replace(net.options[1], device="gpu")
+        flow = replace(flow, ops=(source, replace(net, options=(*net.options, on_gpu))))
+    ends = [("camera", "box"), ("box", "gpu"), ("box", "camera")]
     problem = replace(
         problem,
         devices=(*problem.devices, Device(name="gpu", max_utilization=1e9)),
         links=tuple(replace(link, source=a, target=b) for a, b in ends),
+        flows=(flow,),
     )
     with pytest.raises(Infeasible) as refusal:
         solve(problem)
-    assert ("A link that is missing may do as well" in str(refusal.value)) != joined
+    hint = "A link that is missing may do as well, from 'camera' to 'gpu': data go over one link, never on"
+    # A link to where nothing of it can run, or from where none of it arises, is no way out.
+    assert (hint in str(refusal.value)) == ("A link that is missing" in str(refusal.value)) == runs
+    if runs:
+        assert solve(replace(problem, links=(*problem.links, replace(link, target="gpu")))).flows
