@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from placer import rules
-from placer.costs import busy
+from placer.build_machines import build_device, build_link, check_boundaries, gap_s, problem_mode
 from placer.counted import counted, device_figures, link_figures
 from placer.ends import sink_ops, source_ops
-from placer.errors import ProblemError, below
+from placer.errors import below
 from placer.models.flow_graph import lookup_op, whole_op
 from placer.origins import joule_origins
 from placer.privacy import apply_rules
-from placer.problem import Device, Flow, Limits, Link, Op, Option, Problem, Start, Tensor
+from placer.problem import Flow, Limits, Op, Option, Problem, Tensor
 from placer.whole_stage import after_lookup, lookup_table, readers, stage_ops, stands_for
-from profiles import ProfileError, idle_w, segment_j, transfer_cost, wait_w
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -87,7 +86,7 @@ def build(
         A figure of energy, carbon or cost is missing, or figures of different power boundaries would be added; the
         message names the device or link.
     """
-    _check_boundaries(site)
+    check_boundaries(site)
     flows, meanings, privacy, tables = [], {}, {}, {}
     for flow in site.flows:
         graph = graphs[flow.name]
@@ -108,12 +107,12 @@ def build(
             )
     totals = counted(site, also)
     devices = [
-        msgspec.structs.replace(_device(site, d, graphs, costs), **device_figures(site, d, totals))
+        msgspec.structs.replace(build_device(site, d, graphs, costs), **device_figures(site, d, totals))
         for d in site.devices
     ]
     links = []
     for link in site.links:
-        made = _link(site, link, gap_s(site, link))
+        made = build_link(site, link, gap_s(site, link))
         links.append(msgspec.structs.replace(made, **link_figures(site, link, made, totals)))
     return Built(
         problem=Problem(
@@ -135,16 +134,6 @@ def build(
     )
 
 
-def _begins(flow: profiles.Flow) -> tuple[str, ...]:
-    """Give the devices on which a flow's data arise."""
-    return (flow.source, *flow.sources.values())
-
-
-def _ends(flow: profiles.Flow) -> tuple[str, ...]:
-    """Give the devices on which a flow's outputs are needed."""
-    return (flow.sink, *flow.sinks.values())
-
-
 def _limits(limits: profiles.Limits) -> Limits:
     return Limits(
         power_w=dict(limits.power_w),
@@ -152,80 +141,6 @@ def _limits(limits: profiles.Limits) -> Limits:
         energy_w=limits.energy_w,
         carbon_g_per_s=limits.carbon_g_per_s,
         cost_per_s=limits.cost_per_s,
-    )
-
-
-def _device(
-    site: Site,
-    device: profiles.Device,
-    graphs: Mapping[str, FlowGraph],
-    costs: Mapping[str, Mapping[str, CostTable]],
-) -> Device:
-    starts: dict[str, tuple[float, float]] = {}
-    for flow, by_stage in costs.items():
-        for stage, table in by_stage.items():
-            seconds = table.seconds_on(device.name)
-            for mode in device.modes:
-                if mode.name in seconds:
-                    joules = segment_j(device, busy(graphs[flow].stages[stage], device, mode, seconds[mode.name]))
-                    name = _mode(graphs[flow], stage, mode.name)
-                    # What runs in one mode of a problem costs the same to start; the dearest keeps the plan's promise.
-                    other_s, other_j = starts.get(name, (0.0, 0.0))
-                    starts[name] = max(other_s, mode.segment_s.value), max(other_j, joules)
-    most = max((s for s, _ in starts.values()), default=0.0), max((j for _, j in starts.values()), default=0.0)
-    return Device(
-        name=device.name,
-        tier=device.tier,
-        memory_bytes=device.memory_bytes,
-        idle_w=idle_w(device),
-        always_on=device.always_on,
-        max_utilization=device.max_utilization,
-        segment_s=most[0],
-        segment_j=most[1],
-        starts=tuple(Start(mode=name, segment_s=s, segment_j=j) for name, (s, j) in starts.items() if (s, j) != most),
-        # Only who needs the result waits for it: a source that is no sink goes back to sleep or on to other work.
-        wait_w=_wait_w(site, device) if any(device.name in {*_begins(f)} & {*_ends(f)} for f in site.flows) else 0.0,
-    )
-
-
-def _wait_w(site: Site, device: profiles.Device) -> float:
-    try:
-        return wait_w(device)
-    except ProfileError as error:
-        raise ProblemError(f"{site.file}: devices[{site.devices.index(device)}].wait_w: {error}") from None
-
-
-def gap_s(site: Site, link: profiles.Link) -> float:
-    """Return the mean seconds between requests that are taken to keep a link's radios awake.
-
-    Those of flows that begin or end at its devices; where both ends have such flows, the quieter end counts. Others may
-    pass too, and then tails are charged in full. Where a plan serves a flow without the link, they are charged too low:
-    `placer.report.radio_notes` tells of that.
-    """
-    rates = [
-        sum(f.rate_hz for f in site.flows if end in {*_begins(f), *_ends(f)}) for end in (link.source, link.target)
-    ]
-    certain = [rate for rate in rates if rate > 0] or [sum(f.rate_hz for f in site.flows)]
-    return 1.0 / max(min(certain), 1e-12)
-
-
-def _link(site: Site, link: profiles.Link, gap_s: float) -> Link:
-    try:
-        cost = transfer_cost(link, site.device(link.source), site.device(link.target), gap_s)
-    except ProfileError as error:
-        raise ProblemError(f"link {link.source!r} -> {link.target!r}: {error}") from None
-    return Link(
-        source=link.source,
-        target=link.target,
-        medium=link.medium,
-        latency_s=cost.latency_s,
-        bytes_per_s=cost.bytes_per_s,
-        energy_j_per_byte=cost.energy_j_per_byte,
-        energy_j_per_transfer=cost.energy_j_per_transfer,
-        tail_j=cost.tail_j,
-        sender_fraction=cost.sender_fraction,
-        receiver_fraction=cost.receiver_fraction,
-        max_utilization=link.max_utilization,
     )
 
 
@@ -240,7 +155,7 @@ def _flow(site: Site, flow: profiles.Flow, graph: FlowGraph, tables: Mapping[str
     for stage in graph.caches:
         barred = privacy.weights_barred.get(stage, ())
         table, lookups = tables[stage], tables[lookup_op(stage)]
-        ops += stage_ops(graph, stage, table, lookups, barred, partial(_mode, graph, stage))
+        ops += stage_ops(graph, stage, table, lookups, barred, partial(problem_mode, graph, stage))
     for op in graph.ops:
         if op.name in stood_for:
             continue
@@ -310,14 +225,11 @@ def _model_options(
             name = f"{stage}/{op}"
             if not (weights[name] and device in barred):
                 options[name].append(
-                    Option(device=device, mode=_mode(graph, stage, mode), seconds=cost.seconds, joules=cost.joules)
+                    Option(
+                        device=device, mode=problem_mode(graph, stage, mode), seconds=cost.seconds, joules=cost.joules
+                    )
                 )
     return options
-
-
-def _mode(graph: FlowGraph, stage: str, mode: str) -> str:
-    """Name a mode so that no segment holds ops of two stages: each stage is a model file and a session of its own."""
-    return mode if len(graph.stages) == 1 else f"{mode} ({stage})"
 
 
 def _condition_options(
@@ -331,24 +243,6 @@ def _condition_options(
     for device in site.devices:
         rows = tables[condition.tested].rows
         modes = dict.fromkeys(mode for _, name, mode in rows if name == device.name)
-        names = [_mode(graph, condition.tested, mode) for mode in modes] or [CONDITION_MODE]
+        names = [problem_mode(graph, condition.tested, mode) for mode in modes] or [CONDITION_MODE]
         options += [Option(device=device.name, mode=name, seconds=0.0, joules=0.0) for name in names]
     return options
-
-
-_WALL = frozenset({"wall", "node"})
-"""Boundaries at a wall plug: of a device, of a server. Their joules may be added."""
-
-
-def _check_boundaries(site: Site) -> None:
-    """Refuse to add joules of a chip or board to joules of a wall plug: they leave out what the others count."""
-    inner = [d for d in site.devices if d.boundary not in _WALL]
-    outer = [d for d in site.devices if d.boundary in _WALL]
-    kinds = {d.boundary for d in inner}
-    if (inner and outer) or len(kinds) > 1:
-        listed = ", ".join(f"devices[{i}].boundary: {d.boundary} of {d.name!r}" for i, d in enumerate(site.devices))
-        raise ProblemError(
-            f"{site.file}: power figures are taken at different boundaries ({listed}); their joules do not add "
-            "up. Give figures of one boundary: write the device's idle_w and modes in the site with the rest of the "
-            "machine included, and declare its boundary"
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from placer.build import gap_s
+from placer.build_machines import gap_s
 from placer.report.tables import amount
 from profiles import transfer_cost
 
