@@ -218,7 +218,10 @@ def _solve(
     try:
         return solve_in_thread(model, _SOLVERS[backend], parameters)
     except Exception:
-        if backend != "cp-sat":
-            raise
-        # It refuses models whose sums might not fit its integers; what MathOpt makes of the refusal varies.
-        return None
+        # What MathOpt makes of a refusal varies. CP-SAT refuses models whose sums might not fit its integers.
+        if backend == "cp-sat":
+            return None
+        # The presolve of HiGHS 1.12 ends some models with an error.
+        if presolve:
+            return _solve(model, backend, limit_s, gap, seed, presolve=False)
+        raise

@@ -165,7 +165,11 @@ def _solve(model: mathopt.Model, gap: float, seed: int, time_limit_s: float) -> 
         random_seed=seed,
         time_limit=datetime.timedelta(seconds=max(0.1, time_limit_s)),
     )
-    result = solve_in_thread(model, mathopt.SolverType.HIGHS, parameters)
+    try:
+        result = solve_in_thread(model, mathopt.SolverType.HIGHS, parameters)
+    except Exception:
+        # HiGHS 1.12 ends some models with an error, and what MathOpt makes of that varies.
+        return None
     return dict(result.variable_values()) if result.has_primal_feasible_solution() else None
 
 
