@@ -20,7 +20,7 @@ from placer.deployment.compare import compare
 from placer.deployment.deploy import deploy
 from placer.deployment.local_agents import local_agents
 from placer.deployment.run import run
-from placer.ends import is_source
+from placer.ends import is_endpoint, is_source
 from placer.fallbacks import add_fallbacks, variant
 from placer.models.onnx_run import open_session
 from placer.plan import read_plan
@@ -39,6 +39,7 @@ def test_there_is_a_test_for_every_example():
         "fifty_cameras.py",
         "cascade.yaml",
         "cascade_models.py",
+        "cached.yaml",
         "measure_and_replan.py",
         "two_sources.yaml",
         "watch_model.py",
@@ -196,6 +197,18 @@ def placer(*words: object) -> str:
         cwd=CHECKOUT, capture_output=True, text=True, timeout=180, check=True, env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
     return " ".join(done.stdout.split())
+
+
+def test_a_cache_saves_what_its_hits_need_not_compute():
+    plan = plan_site(EXAMPLES / "cached.yaml")
+    assert plan.status == "optimal"
+    look, rest = (op for op in plan.problem.flows[0].ops if not is_endpoint(op.name))
+    assert (look.share, rest.share) == (1.0, pytest.approx(0.4))
+    place = plan.flow("turn").assignment[rest.name]
+    (joules,) = (o.joules for o in rest.options if (o.device, o.mode) == place)
+    (looked,) = (o.joules for o in look.options if (o.device, o.mode) == plan.flow("turn").assignment[look.name])
+    (started,) = (d.start(place[1])[1] for d in plan.problem.devices if d.name == place[0])
+    assert plan.energy_j == pytest.approx(looked + 0.4 * joules + started, rel=1e-9)
 
 
 def test_my_device_is_used_for_what_it_may_not_give_away():
