@@ -54,9 +54,9 @@ def hold(index: ProblemIndex, flow: FlowIndex, layout: Layout, connections: Conn
     index, flow, layout
         The problem, one of its flows, and what a choice for it amounts to.
     connections
-        On busy ones nothing is held back. A flow of rate 0 does not pause: its requests follow each other at once.
+        On busy ones nothing is held back.
     """
-    if connections == "busy" or (connections == "paused" and flow.flow.rate_hz == 0):
+    if connections == "busy":
         return layout
     transfers = list(layout.transfers)
     for message in messages(flow, layout):
@@ -77,8 +77,10 @@ def message_held_s(flow: FlowIndex, path: Path, size_bytes: float, share: float,
     size_bytes, share
         All that the message holds, and the largest share among its consumers.
     connections
-        As `hold`.
+        As `hold`. A flow of rate 0 does not pause: its requests follow each other at once.
     """
+    if connections == "paused" and flow.flow.rate_hz == 0:
+        return 0.0
     # Data that come seldom find what longer pauses left.
     per_s = flow.flow.rate_hz * share
     return held_s(wire_bytes(size_bytes), path, connections, 1 / per_s if per_s > 0 else inf)

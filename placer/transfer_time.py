@@ -29,6 +29,8 @@ CONNECT_S = 0.009
 """What the first call on a connection takes in them beyond a warm one."""
 _LEAST_RETRANSMISSION_S = 0.2
 """Linux adds at least this to the smoothed round trip for its retransmission timeout (TCP_RTO_MIN)."""
+_ROUNDING = 1e-9
+"""Bytes that differ by no larger part are as many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,9 @@ def stall_s(sent_bytes: float, path: Path, window_bytes: float) -> float:
         The window at the start; infinite for a warm connection.
     """
     stall, sent, window = 0.0, 0.0, window_bytes
-    while sent + window < sent_bytes and window < path.round_trip_s * path.bytes_per_s:
+    # A settled window's doublings add up to the message itself: rounding must not make one more of them.
+    awaited_bytes = sent_bytes * (1 - _ROUNDING)
+    while sent + window < awaited_bytes and window < path.round_trip_s * path.bytes_per_s:
         stall += path.round_trip_s - window / path.bytes_per_s
         sent += window
         window *= 2

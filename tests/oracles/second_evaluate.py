@@ -286,7 +286,8 @@ def _wait(links: dict[tuple[str, str], Any], home: str, there: str, size: float,
         return 0.0
     w = max(w0, min(x * 2**k / (2**k - 1), r * b) / 2**k)
     sent = wait = 0.0
-    while sent + w < x and w < r * b:
+    # "Below" up to rounding: three thirds of a message are a message.
+    while sent + w < x * (1 - 1e-9) and w < r * b:
         wait, sent, w = wait + r - w / b, sent + w, 2 * w
     return wait
 

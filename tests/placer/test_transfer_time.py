@@ -2,6 +2,7 @@
 
 from math import inf, isclose
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,3 +65,13 @@ def test_longer_pauses_leave_smaller_windows(size, path, gap_s, more_s):
     window = settled_window_bytes(size, path, gap_s)
     assert INITIAL_WINDOW_BYTES <= settled_window_bytes(size, path, gap_s + more_s) <= window
     assert (window == inf) == (gap_s < path.retransmission_s)
+
+
+@pytest.mark.parametrize("size", [*range(50_000, 250_000, 4_900), 200_000])
+def test_rounding_adds_no_stall_where_the_doublings_end_with_the_message(size: int) -> None:
+    """In exact arithmetic a window of a third of a message and its double are the message: one stall, not two."""
+    path = Path(round_trip_s=0.06, bytes_per_s=10365e3)
+    sent = wire_bytes(size)
+    gap_s = 0.7 - sent / path.bytes_per_s
+    assert 2 <= gap_s / path.retransmission_s < 3
+    assert isclose(held_s(sent, path, "paused", 0.7), 0.06 - sent / 3 / path.bytes_per_s)

@@ -13,6 +13,7 @@ from placer.index import ProblemIndex
 from placer.problem import Device, Flow, Link, Op, Option, Problem, Tensor
 from placer.solver.exact.solve import FlowSolution, solve_flow
 from tests.oracles.brute_force import brute_force
+from tests.oracles.paused_problem import paused_problem
 from tests.oracles.random_problem import random_problem
 from tests.placer.solver.exact.drawn import drawn_problem, odd_drawn_problem, paused_drawn_problem
 
@@ -58,6 +59,13 @@ def test_optimum_in_time_after_pauses_is_that_of_brute_force(start: int) -> None
         problem = paused_drawn_problem(seed)
         if problem is not None:
             assert_like_brute_force(problem)
+
+
+@pytest.mark.parametrize("deadline_s", [0.1, 0.15])
+def test_a_flow_of_rate_0_has_no_pauses(deadline_s: float) -> None:
+    problem = paused_problem(10.0, rate_hz=0.0, deadline_after_pauses_s={"inspect": deadline_s})
+    found = assert_like_brute_force(replace(problem, objective="latency_s"))
+    assert found.objective < deadline_s
 
 
 @pytest.mark.long
