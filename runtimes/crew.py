@@ -1,4 +1,4 @@
-"""The threads that answer calls: two at work at a time, since only one can run Python, and more while those wait.
+"""The threads that answer calls: few at work at a time, since only one can run Python, and more while those wait.
 
 Every further thread at work makes the others dearer: they wake each other up for the interpreter's lock, time and again
 within one call. With eight clients that is a fifth of a server's processor time and more (measured, docs/runtime.md).
